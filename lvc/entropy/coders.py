@@ -1,0 +1,158 @@
+"""One interface for estimating, writing and reading latents.
+
+A model is written once and takes a coder: ``y_hat = coder.normal(y, index, mean, tables)``. Estimate counts
+bits for training, Write turns integers into range-coder symbols, Read takes them back (there ``y`` is None).
+What comes back is the same in all three (straight-through gradients aside), so encoder and decoder share
+every line of the reconstruction.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvc.coding import CdfTables, RangeDecoder, RangeEncoder
+from lvc.entropy.scales import LOG_RATIO, SCALE_MIN
+from lvc.errors import CorruptStreamError
+from lvc.ops.compressai_adapter import EntropyBottleneck
+from lvc.ops.rounding import round_ste
+
+SYMBOL_MAX = 2**15 - 1
+"""Largest magnitude of a coded symbol; the encoder clamps, the decoder rejects."""
+
+LIKELIHOOD_MIN = 2.0**-16
+
+
+class Coder(Protocol):
+    """Codes quantized latents under a conditional normal or a factorized model."""
+
+    def normal(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
+               tables: CdfTables | None) -> Tensor:
+        """Code y (N, C, H, W) given scale indices 0..63 and integer means of the same shape."""
+        ...
+
+    def factorized(self, z: Tensor | None, shape: tuple[int, int, int, int], limit: int,
+                   density: EntropyBottleneck, tables: CdfTables | None) -> Tensor:
+        """Code z (N, C, H, W), integers of magnitude ``limit`` at most, by one density a channel."""
+        ...
+
+
+class Estimate:
+    """Counts bits; differentiable.
+
+    Args:
+        noise: True (training): the rate is that of y plus uniform noise, the values that come back are
+            rounded with straight-through gradients. False: the rate of the rounded values.
+
+    Attributes:
+        bits: (N,) tensor of bits a sample, summed over all calls since the last ``take``.
+    """
+
+    def __init__(self, noise: bool = True) -> None:
+        self.noise = noise
+        self.bits: Tensor | float = 0.0
+
+    def take(self) -> Tensor:
+        """The bits counted so far (N,); starts again from zero."""
+        bits, self.bits = self.bits, 0.0
+        return torch.as_tensor(bits)
+
+    def normal(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
+               tables: CdfTables | None = None) -> Tensor:
+        assert y is not None
+        with torch.autocast(y.device.type, enabled=False):
+            y = y.float()
+            y_hat = round_ste(y)
+            value = y + torch.rand_like(y) - 0.5 if self.noise else y_hat
+            if mean is not None:
+                value = value - mean
+            inverse = torch.exp(index * -LOG_RATIO) * (math.sqrt(0.5) / SCALE_MIN)
+            value = value.abs()
+            upper, lower = torch.erfc((value - 0.5) * inverse), torch.erfc((value + 0.5) * inverse)
+            likelihood = 0.5 * (upper - lower)
+            self._count(likelihood)
+        return y_hat
+
+    def factorized(self, z: Tensor | None, shape: tuple[int, int, int, int], limit: int,
+                   density: EntropyBottleneck, tables: CdfTables | None = None) -> Tensor:
+        assert z is not None
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.float()
+            z_hat = round_ste(z).clamp(-limit, limit)
+            value = z + torch.rand_like(z) - 0.5 if self.noise else z_hat
+            columns = value.transpose(0, 1).reshape(shape[1], 1, -1)
+            likelihood = density_likelihood(density, columns)
+            self._count(likelihood.reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1))
+        return z_hat
+
+    def _count(self, likelihood: Tensor) -> None:
+        bits = -torch.log2(likelihood.clamp_min(LIKELIHOOD_MIN))
+        # Below the floor the gradient would vanish: there it is that of a straight line into the floor.
+        under = (LIKELIHOOD_MIN - likelihood).clamp_min(0.0) * (1.0 / LIKELIHOOD_MIN)
+        self.bits = self.bits + (bits + under - under.detach()).flatten(1).sum(1)
+
+
+def density_likelihood(density: EntropyBottleneck, values: Tensor) -> Tensor:
+    """P(value - 1/2 < Z < value + 1/2) for values (C, 1, n) under the density of each channel."""
+    likelihood = density._likelihood(values)
+    return likelihood[0] if isinstance(likelihood, tuple) else likelihood
+
+
+class Write:
+    """Writes symbols into a range coder; ``finish`` gives the bytes. One sample (N = 1) at a time."""
+
+    def __init__(self) -> None:
+        self._encoder = RangeEncoder()
+
+    def normal(self, y: Tensor | None, index: Tensor, mean: Tensor | None, tables: CdfTables | None) -> Tensor:
+        assert y is not None and tables is not None
+        offset = 0 if mean is None else mean
+        symbols = torch.round(y.float() - offset).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+        self._encoder.push(tables, _numpy(symbols, torch.int16), _numpy(index, torch.uint8))
+        return symbols + offset
+
+    def factorized(self, z: Tensor | None, shape: tuple[int, int, int, int], limit: int,
+                   density: EntropyBottleneck, tables: CdfTables | None) -> Tensor:
+        assert z is not None and tables is not None
+        symbols = torch.round(z.float()).clamp(-limit, limit)
+        self._encoder.push_channels(tables, _numpy(symbols[0], torch.int16))
+        return symbols
+
+    def finish(self) -> bytes:
+        return self._encoder.finish()
+
+
+class Read:
+    """Reads the symbols that Write wrote. Raises CorruptStreamError on data that cannot be right."""
+
+    def __init__(self, data: bytes, device: torch.device | str = "cpu") -> None:
+        self._decoder = RangeDecoder(data)
+        self._device = torch.device(device)
+
+    def normal(self, y: Tensor | None, index: Tensor, mean: Tensor | None, tables: CdfTables | None) -> Tensor:
+        assert tables is not None
+        symbols = self._decoder.pull(tables, _numpy(index, torch.uint8))
+        value = self._tensor(symbols, SYMBOL_MAX)
+        return value if mean is None else value + mean
+
+    def factorized(self, z: Tensor | None, shape: tuple[int, int, int, int], limit: int,
+                   density: EntropyBottleneck, tables: CdfTables | None) -> Tensor:
+        assert tables is not None
+        return self._tensor(self._decoder.pull_channels(tables, shape[1:]), limit)[None]
+
+    def close(self) -> None:
+        """Verify that all was read and that the coder is back in its initial state."""
+        self._decoder.close()
+
+    def _tensor(self, symbols: np.ndarray, limit: int) -> Tensor:
+        if symbols.size and int(np.abs(symbols).max()) > limit:
+            raise CorruptStreamError(f"a symbol is beyond {limit}")
+        return torch.from_numpy(symbols).to(self._device, torch.float32)
+
+
+def _numpy(x: Tensor, dtype: torch.dtype) -> np.ndarray:
+    return x.detach().to("cpu", dtype).contiguous().numpy()

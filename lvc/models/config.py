@@ -1,0 +1,102 @@
+"""Configurations of the dvc family. A configuration is stored with its weights, so old weights stay usable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from lvc.ops.transforms import Layer
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Arguments of ops.blocks.PyramidFlow."""
+
+    levels: int = 5
+    kernel: int = 7
+    widths: tuple[int, ...] = (32, 64, 32, 16)
+    unshuffle: int = 1
+
+
+@dataclass(frozen=True)
+class EntropyConfig:
+    """Entropy model of one latent: "factorized", or "hyperprior" with its sizes."""
+
+    kind: str = "hyperprior"
+    z_channels: int = 64
+    levels: int = 2
+    width: int = 56
+    means: bool = False
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """An inter model, its intra model, and what they share.
+
+    Attributes:
+        picture: "rgb" (4:4:4, the papers') or "yuv420" (packed, see ops.picture).
+        motion, residual: layers of the autoencoders.
+        motion_entropy, residual_entropy: their entropy models.
+        refine: channels of the motion compensation network at its three scales; ``fold`` as there.
+        loop_filter: whether a second such network filters the reconstruction (not in DVC).
+        dct_start: autoencoders start as orthonormal transforms instead of at random.
+        intra, intra_entropy: the same for the learned intra model.
+    """
+
+    name: str = "dvc"
+    picture: str = "rgb"
+    flow: FlowConfig = FlowConfig()
+    motion: tuple[Layer, ...] = (Layer(2, 3, 128),) * 4
+    motion_entropy: EntropyConfig = EntropyConfig()
+    residual: tuple[Layer, ...] = (Layer(2, 5, 128),) * 4
+    residual_entropy: EntropyConfig = EntropyConfig()
+    refine: tuple[int, int, int] = (64, 64, 64)
+    fold: int = 1
+    loop_filter: bool = False
+    dct_start: bool = False
+    intra: tuple[Layer, ...] = (Layer(2, 5, 128),) * 4
+    intra_entropy: EntropyConfig = EntropyConfig()
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """The inverse of to_json. Raises ValueError or TypeError on what is not a configuration."""
+        raw: dict[str, Any] = json.loads(text)
+        for key in ("motion", "residual", "intra"):
+            raw[key] = tuple(Layer(**layer) for layer in raw[key])
+        for key in ("motion_entropy", "residual_entropy", "intra_entropy"):
+            raw[key] = EntropyConfig(**raw[key])
+        raw["flow"]["widths"] = tuple(raw["flow"]["widths"])
+        raw["flow"] = FlowConfig(**raw["flow"])
+        raw["refine"] = tuple(raw["refine"])
+        return cls(**raw)
+
+
+DVC = ModelConfig()
+"""DVC at the size of the paper, as OpenDVC builds it: about 700 kMAC a pixel."""
+
+_LITE_COEFFICIENTS = (Layer(2, 5, 48), Layer(2, 5, 96), Layer(1, 3, 96))
+
+DVC_LITE = ModelConfig(
+    name="dvc-lite",
+    picture="yuv420",
+    flow=FlowConfig(levels=4, kernel=3, widths=(48, 48, 48, 32), unshuffle=4),
+    motion=(Layer(2, 3, 32), Layer(2, 3, 32)),
+    motion_entropy=EntropyConfig(z_channels=16, levels=2, width=32, means=True),
+    residual=_LITE_COEFFICIENTS,
+    residual_entropy=EntropyConfig(z_channels=32, levels=3, width=48),
+    refine=(48, 64, 64),
+    fold=2,
+    loop_filter=True,
+    dct_start=True,
+    intra=_LITE_COEFFICIENTS,
+    intra_entropy=EntropyConfig(z_channels=32, levels=3, width=48),
+)
+"""The same classes for two CPU cores: motion at a quarter, pictures packed at half resolution."""
+
+CONFIGS = {config.name: config for config in (DVC, DVC_LITE)}
+"""Configurations by name."""

@@ -1,0 +1,1 @@
+"""Layers that the models are made of. Pure torch; knows nothing of streams, files or codecs."""

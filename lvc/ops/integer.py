@@ -1,0 +1,67 @@
+"""Convolutions in exact integer arithmetic, carried out on float32.
+
+Integers are exact in float32 while every partial sum stays below 2**24, whatever the order of summation,
+the number of threads or the device. Activations here are integers of at most 8 bits and a sign, weights
+integers of at most 7 bits and a sign, so that the sum over a few hundred inputs stays within that bound; it
+is asserted when a layer is built (worst case) and again at export (with the weights as they are).
+
+The convolution is a gather (unfold) and a matrix product: a library may carry out a 3x3 convolution by
+Winograd's algorithm, which is not exact on integers, but it has no such freedom with a product.
+
+Training runs the same integers forward and straight-through gradients backward, so nothing changes at export.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lvc.ops.rounding import clamp_ste, floor_ste, round_ste
+
+WEIGHT_MAX = 127
+WEIGHT_SHIFT = 6
+EXACT_LIMIT = 2**24
+
+
+class IntConv2d(nn.Module):
+    """Convolution of integers, requantized: floor((W x + b) / 2**6), clamped to [low, high].
+
+    Args:
+        in_channels, out_channels: numbers of channels.
+        kernel_size: 1 or 3 (stride 1, zero padding).
+        x_max: largest magnitude of an input (an integer).
+        low, high: clamp of the output; (0, 255) makes it a rectifier.
+        gain: standard deviation of the initial response, relative to the input's.
+
+    Shape: (N, in_channels, H, W) -> (N, out_channels, H, W), float32 tensors of integers.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, *, x_max: int,
+                 low: int, high: int, gain: float = 1.0) -> None:
+        super().__init__()
+        fan_in = in_channels * kernel_size**2
+        self.kernel_size, self.x_max, self.low, self.high = kernel_size, x_max, low, high
+        self.weight = nn.Parameter(torch.randn(out_channels, fan_in) * (gain / fan_in**0.5))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        worst = fan_in * WEIGHT_MAX * x_max
+        if worst >= EXACT_LIMIT:
+            raise ValueError(f"partial sums of up to {worst} are not exact in float32")
+
+    def integers(self) -> tuple[Tensor, Tensor]:
+        """Weights (out, in * k * k) and biases (out,) as they are used: integers in float32."""
+        weight = round_ste(clamp_ste(self.weight * 2**WEIGHT_SHIFT, -WEIGHT_MAX, WEIGHT_MAX))
+        bias = round_ste(self.bias * 2**WEIGHT_SHIFT)
+        return weight, bias
+
+    def largest_sum(self) -> float:
+        """Bound of the magnitude of any partial sum with the present weights; exact if below 2**24."""
+        weight, bias = self.integers()
+        return float((weight.abs().sum(1) * self.x_max + bias.abs()).max())
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        weight, bias = self.integers()
+        columns = x.flatten(2) if self.kernel_size == 1 else F.unfold(x, self.kernel_size, padding=1)
+        total = (weight @ columns).reshape(n, -1, h, w) + bias[:, None, None]
+        return clamp_ste(floor_ste(total * 2.0**-WEIGHT_SHIFT), self.low, self.high)
