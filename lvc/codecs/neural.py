@@ -1,0 +1,195 @@
+"""Our own codecs behind the common interface: an intra coder, an inter model, and the reference between them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lvc.bitstream import CodecId, StreamHeader
+from lvc.codecs.hevc_intra import HevcIntra
+from lvc.entropy import Read, Write
+from lvc.errors import BitstreamError, CodecError, CorruptStreamError, UsageError, WeightsError
+from lvc.models import CONFIGS
+from lvc.ops.gains import BASE_STEP, STEP_DECAY
+from lvc.ops.picture import pad_planes
+from lvc.types import MAX_QUALITY, EncodeOptions, Frame, Packet, PacketKind, VideoInfo
+from lvc.weights import Weights, load_weights, manifest
+
+INTRA_KINDS = ("hevc", "learned")
+"""How I frames are coded; the position is what codec_data holds."""
+
+_CODEC_IDS = {"dvc": CodecId.DVC, "dvc-lite": CodecId.DVC_LITE}
+_QP_OFFSET = -3
+
+
+def hevc_qp(quality: int) -> int:
+    """HEVC QP of the I frames: quantization step of the P frames, and 3 steps finer (what all of a GOP rests on)."""
+    step = BASE_STEP * 2.0 ** ((MAX_QUALITY - quality) / STEP_DECAY)
+    return max(0, min(51, round(4 + 6 * math.log2(step)) + _QP_OFFSET))
+
+
+class NeuralCodec:
+    """A codec of the dvc family with its weights.
+
+    Parameters in a codec string: ``intra=hevc`` (x265 intra, the default) or ``intra=learned``.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.name = weights.name
+        self.codec_id = int(_CODEC_IDS[weights.name])
+        self.weights_digest = weights.digest
+
+    def encoder(self, video: VideoInfo, options: EncodeOptions) -> NeuralEncoder:
+        """Raises UsageError on parameters that this codec does not know."""
+        params = dict(options.params)
+        intra = params.pop("intra", "hevc")
+        if intra not in INTRA_KINDS:
+            raise UsageError(f"{self.name}: intra must be one of {', '.join(INTRA_KINDS)}, not {intra!r}")
+        if params:
+            raise UsageError(f"{self.name} has no parameter {next(iter(params))!r}; it has: intra")
+        return NeuralEncoder(self.weights, video, options, intra)
+
+    def decoder(self, header: StreamHeader) -> NeuralDecoder:
+        """Raises CorruptStreamError if the header's codec data makes no sense."""
+        data = header.codec_data
+        if len(data) != 1 or data[0] >= len(INTRA_KINDS):
+            raise CorruptStreamError(f"{self.name}: codec data {data[:8].hex()!r} in the header is not known")
+        return NeuralDecoder(self.weights, header.video, INTRA_KINDS[data[0]])
+
+
+@dataclass
+class _FrameCoder:
+    """Turns frames into payloads and payloads into frames; encoder and decoder differ in the coder alone."""
+
+    weights: Weights
+    video: VideoInfo
+    intra: str
+
+    def __post_init__(self) -> None:
+        if self.intra == "learned" and self.weights.intra is None:
+            raise WeightsError(f"the weights of {self.weights.name} have no learned intra model")
+        self.hevc = HevcIntra()
+        self.reference: Frame | None = None
+
+    def picture(self, frame: Frame, multiple: int) -> Tensor:
+        """Frame -> picture tensor (1, C, H, W), padded."""
+        y = torch.from_numpy(frame.y.copy()).float()[None, None]
+        uv = torch.stack([torch.from_numpy(p.copy()) for p in (frame.u, frame.v)]).float()[None]
+        return self.weights.inter.space.pack(*pad_planes(y, uv, multiple))
+
+    def frame(self, picture: Tensor, pts: int) -> Frame:
+        """Picture tensor -> 8-bit frame of the video's size."""
+        y, uv = self.weights.inter.space.unpack(picture)
+        width, height = self.video.chroma_size
+
+        def plane(x: Tensor, h: int, w: int) -> Tensor:
+            return x[:h, :w].round().clamp(0, 255).to(torch.uint8).contiguous()
+
+        return Frame(plane(y[0, 0], self.video.height, self.video.width).numpy(),
+                     plane(uv[0, 0], height, width).numpy(), plane(uv[0, 1], height, width).numpy(), pts)
+
+    def padded_size(self, multiple: int) -> tuple[int, int]:
+        stride = self.weights.inter.space.stride
+        h, w = (-(-size // multiple) * multiple for size in (self.video.height, self.video.width))
+        return h // stride, w // stride
+
+    def intra_picture(self, coder: Write | Read, frame: Frame | None, quality: int) -> Tensor:
+        model = self.weights.intra
+        assert model is not None
+        current = None if frame is None else self.picture(frame, model.multiple)
+        return model(coder, current, torch.tensor([quality]), self.padded_size(model.multiple))
+
+    def inter_picture(self, coder: Write | Read, frame: Frame | None, quality: int) -> Tensor:
+        model = self.weights.inter
+        assert self.reference is not None
+        current = None if frame is None else self.picture(frame, model.multiple)
+        reference = self.picture(self.reference, model.multiple)
+        return model(coder, current, reference, torch.tensor([quality])).picture
+
+
+class NeuralEncoder:
+    """One packet a frame, no delay."""
+
+    def __init__(self, weights: Weights, video: VideoInfo, options: EncodeOptions, intra: str) -> None:
+        self._coder = _FrameCoder(weights, video, intra)
+        self._options = options
+        self._count = 0
+        self.codec_data = bytes([INTRA_KINDS.index(intra)])
+        if options.threads:
+            torch.set_num_threads(options.threads)
+
+    @torch.inference_mode()
+    def push(self, frame: Frame) -> list[Packet]:
+        """Code a frame. Raises UsageError if it is not of the video's size."""
+        c, quality = self._coder, self._options.quality
+        if (frame.width, frame.height) != (c.video.width, c.video.height):
+            raise UsageError(f"frame of {frame.width}x{frame.height} in a video of "
+                             f"{c.video.width}x{c.video.height}")
+        period = self._options.intra_period
+        intra = self._count == 0 or (period > 0 and self._count % period == 0)
+        self._count += 1
+        if intra and c.intra == "hevc":
+            payload = c.hevc.encode(frame, hevc_qp(quality))
+            c.reference = c.hevc.decode(payload, frame.width, frame.height)
+        else:
+            coder = Write()
+            picture = (c.intra_picture if intra else c.inter_picture)(coder, frame, quality)
+            payload = coder.finish()
+            c.reference = c.frame(picture, frame.pts)
+        return [Packet(PacketKind.INTRA if intra else PacketKind.INTER, payload, frame.pts, quality)]
+
+    def flush(self) -> list[Packet]:
+        """Nothing is ever left."""
+        return []
+
+
+class NeuralDecoder:
+    """One frame a packet, no delay."""
+
+    def __init__(self, weights: Weights, video: VideoInfo, intra: str) -> None:
+        self._coder = _FrameCoder(weights, video, intra)
+
+    @torch.inference_mode()
+    def push(self, packet: Packet) -> list[Frame]:
+        """Decode a packet. Raises CorruptStreamError on a payload that cannot be right."""
+        c = self._coder
+        if not 0 <= packet.quality <= MAX_QUALITY:
+            raise CorruptStreamError(f"quality {packet.quality} is above {MAX_QUALITY}")
+        intra = packet.kind == PacketKind.INTRA
+        if not intra and c.reference is None:
+            raise CorruptStreamError("an inter frame without the intra frame that it needs")
+        try:
+            if intra and c.intra == "hevc":
+                frame = c.hevc.decode(packet.payload, c.video.width, c.video.height)
+                frame = Frame(frame.y, frame.u, frame.v, packet.pts)
+            else:
+                coder = Read(packet.payload)
+                picture = (c.intra_picture if intra else c.inter_picture)(coder, None, packet.quality)
+                coder.close()
+                frame = c.frame(picture, packet.pts)
+        except BitstreamError:
+            c.reference = None
+            raise
+        c.reference = frame
+        return [frame]
+
+    def flush(self) -> list[Frame]:
+        """Nothing is ever left."""
+        return []
+
+
+def neural_names() -> list[str]:
+    """Names of our codecs that have weights in the package."""
+    return [name for name in CONFIGS if name in manifest()]
+
+
+def load_neural(name: str) -> NeuralCodec:
+    """Our codec of that name. Raises CodecError if there is none, WeightsError if its weights are damaged."""
+    if name not in manifest():
+        raise CodecError(f"no codec {name!r} with weights in this version of lvc "
+                         f"(there are: {', '.join(neural_names()) or 'none'})")
+    return NeuralCodec(load_weights(name))

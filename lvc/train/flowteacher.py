@@ -1,0 +1,148 @@
+"""Classical optical flow for the clips of a cache: what a flow network is taught with at first.
+
+The method is dense inverse search (Kroeger, Timofte, Dai and Van Gool, "Fast Optical Flow using Dense Inverse
+Search", ECCV 2016) as OpenCV has it, on luma, kept as float16 at a quarter of the resolution.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from lvc.errors import UsageError, VideoError
+from lvc.train.data import FLOW_SCALE, Array, FlowStore, FrameStore, _write_json
+
+PRESETS = {
+    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
+_MIN_SIDE = 64
+"""OpenCV's DIS needs a few patches at its coarsest scale; smaller pictures are extended to this."""
+
+
+def quarter_flow(flow: Array) -> Array:
+    """4x4 block means: float32 [H, W, 2] -> float32 [2, ceil(H/4), ceil(W/4)], still in luma samples.
+
+    H and W are even. A block of which half lies outside takes the mean of the half inside.
+    """
+    height, width = flow.shape[:2]
+    # Reflection repeats the two rows or columns that a cut block still has, so its mean stays theirs.
+    flow = cv2.copyMakeBorder(flow, 0, -height % FLOW_SCALE, 0, -width % FLOW_SCALE, cv2.BORDER_REFLECT)
+    h, w = flow.shape[0] // FLOW_SCALE, flow.shape[1] // FLOW_SCALE
+    small = cv2.resize(flow, (w, h), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(small.reshape(h, w, 2).transpose(2, 0, 1))
+
+
+def estimate_flow(current: Array, reference: Array, dis: cv2.DISOpticalFlow) -> Array:
+    """Flow (dx, dy) with ``current(x) ~ reference(x + d)``: two uint8 [H, W] -> float32 [H, W, 2]."""
+    height, width = current.shape
+    bottom, right = max(0, _MIN_SIDE - height), max(0, _MIN_SIDE - width)
+    if bottom or right:
+        current, reference = (cv2.copyMakeBorder(a, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+                              for a in (current, reference))
+    flow: Array = dis.calc(np.ascontiguousarray(current), np.ascontiguousarray(reference),
+                           None)  # type: ignore[call-overload]  # an array would be taken as a first guess
+    return flow[:height, :width]
+
+
+def prepare_flows(cache_dir: str | Path, *, preset: str = "fast", workers: int | None = None,
+                  progress: bool = True) -> int:
+    """Compute the flows between all neighbouring frames of a cache, in both directions of time.
+
+    Writes ``flows.bin``, float16, per clip [pairs, direction, (dx, dy), ceil(H/4), ceil(W/4)] as
+    :meth:`lvc.train.data.FlowStore.flows` says, and ``flows.json``. If the flows are there, nothing is done;
+    if a run was stopped, the next one goes on after the clips that were finished.
+
+    Args:
+        preset: of OpenCV's DIS: ultrafast, fast or medium.
+        workers: threads (OpenCV works outside Python's lock); by default one for each core.
+
+    Returns:
+        The number of pairs of frames.
+
+    Raises:
+        UsageError: an unknown preset, or less than one worker.
+        VideoError: no prepared cache, or the flows cannot be computed or written.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"preset must be one of {', '.join(PRESETS)}, not {preset}")
+    workers = workers if workers is not None else os.cpu_count() or 1
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1, not {workers}")
+    store = FrameStore(cache_dir)
+    clips = store.manifest.clips
+    pairs = sum(c.n_frames - 1 for c in clips)
+    identity = {"cache_id": store.manifest.cache_id, "preset": preset, "scale": FLOW_SCALE}
+    final, meta = store.directory / "flows.bin", store.directory / "flows.json"
+    try:
+        FlowStore(cache_dir, store.manifest)
+        if json.loads(meta.read_text(encoding="utf-8")) == identity:
+            return pairs
+    except VideoError:
+        pass  # missing, or of other frames
+
+    offsets = store.manifest.flow_offsets()
+    part, journal = store.directory / "flows.bin.part", store.directory / "flows.part.jsonl"
+    local = threading.local()
+
+    def one_clip(index: int) -> int:
+        if not hasattr(local, "dis"):  # the object holds buffers, so each thread needs its own
+            local.dis = cv2.DISOpticalFlow.create(PRESETS[preset])
+        y = store.planes(index)[0]
+        out = np.memmap(part, np.float16, "r+", 2 * offsets[index], clips[index].flow_shape)
+        for p in range(len(y) - 1):
+            out[p, 0] = quarter_flow(estimate_flow(y[p + 1], y[p], local.dis))
+            out[p, 1] = quarter_flow(estimate_flow(y[p], y[p + 1], local.dis))
+        out.flush()  # before the journal says that the clip is there
+        return index
+
+    threads_before = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the clips are the parallel part, and DIS results depend on the thread count
+    try:
+        done = _finished_clips(part, journal, identity, 2 * offsets[-1])
+        todo = [i for i in range(len(clips)) if i not in done]
+        with (open(journal, "a", encoding="utf-8") as log, ThreadPoolExecutor(workers) as pool,
+              tqdm(total=pairs, initial=sum(clips[i].n_frames - 1 for i in done), desc="optical flow",
+                   unit="pair", disable=not progress) as bar):
+            futures = [pool.submit(one_clip, i) for i in todo]
+            try:
+                for future in as_completed(futures):
+                    index = future.result()
+                    log.write(f"{index}\n")
+                    log.flush()
+                    bar.update(clips[index].n_frames - 1)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        meta.unlink(missing_ok=True)
+        os.replace(part, final)
+        _write_json(meta, identity)
+        journal.unlink()
+    except (OSError, cv2.error) as e:
+        raise VideoError(f"cannot make the flows of {cache_dir}: {e}") from e
+    finally:
+        cv2.setNumThreads(threads_before)
+    return pairs
+
+
+def _finished_clips(part: Path, journal: Path, identity: dict[str, object], size: int) -> set[int]:
+    """Clips that a stopped run has finished; starts an empty file and journal where there was none."""
+    try:
+        lines = journal.read_text(encoding="utf-8").split("\n")
+        if json.loads(lines[0]) == identity and part.stat().st_size == size:
+            # What follows the last line end may be half a number.
+            return {int(line) for line in lines[1:-1]}
+    except (OSError, ValueError):
+        pass
+    with open(part, "wb") as file:
+        file.truncate(size)
+    journal.write_text(json.dumps(identity) + "\n", encoding="utf-8")
+    return set()

@@ -1,0 +1,134 @@
+"""Recipes: what is trained, in which order, on what. TOML files, read into dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from lvc.errors import UsageError
+
+LOSSES = ("flow", "me", "m", "mc", "rd")
+REFERENCES = ("hevc", "clean")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a training.
+
+    Attributes:
+        name: for logs.
+        model: "inter" or "intra".
+        loss: of the inter model. "flow": distance to the teacher's flow. "me": D(x, warp(ref, v)).
+            "m": lambda D(x, warp(ref, v_hat)) + R(m). "mc": lambda D(x, x_bar) + R(m).
+            "rd": lambda D(x, x_hat) + R(m) + R(y). The intra model knows "rd" only.
+        train: names of the submodules that are trained; empty means all.
+        steps, minutes: length of the stage; exactly one of them is above zero.
+        frames: frames a sample; the first one is the reference of the second.
+        detach: stop gradients at the references of a roll-out (each frame then learns for itself).
+        crop: (height, width), luma samples. batch: samples a step.
+        lr, lr_end: learning rate at the start and the end. schedule: "cosine" or "constant".
+        warmup: steps of linear warm-up.
+        qualities: range that each sample draws its quality from.
+        reference: what frame 0 is decoded from: "hevc" (x265 intra at the sample's quality) or "clean".
+    """
+
+    name: str
+    model: str = "inter"
+    loss: str = "rd"
+    train: tuple[str, ...] = ()
+    steps: int = 0
+    minutes: float = 0.0
+    frames: int = 2
+    detach: bool = True
+    crop: tuple[int, int] = (256, 256)
+    batch: int = 4
+    lr: float = 1e-4
+    lr_end: float = 1e-6
+    schedule: str = "cosine"
+    warmup: int = 100
+    qualities: tuple[int, int] = (0, 63)
+    reference: str = "hevc"
+
+    def __post_init__(self) -> None:
+        if (self.steps > 0) == (self.minutes > 0):
+            raise UsageError(f"stage {self.name}: give either steps or minutes")
+        for key, known in (("model", ("inter", "intra")), ("loss", LOSSES), ("reference", REFERENCES),
+                           ("schedule", ("cosine", "constant"))):
+            if getattr(self, key) not in known:
+                raise UsageError(f"stage {self.name}: {key} must be one of {', '.join(known)}, "
+                                 f"not {getattr(self, key)!r}")
+        if self.model == "inter" and self.frames < 2:
+            raise UsageError(f"stage {self.name}: the inter model needs at least 2 frames")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training: a model, data, stages.
+
+    Attributes:
+        name: of the run; runs/NAME holds its checkpoints and logs.
+        model: name of a configuration ("dvc", "dvc-lite").
+        init: "" starts afresh, "shipped" from the weights in the package, anything else is a weights file.
+        data: videos or folders of them, or one prepared cache folder. val: the same for validation.
+        seed: of everything random.
+        autocast: "bfloat16" or "" (float32).
+        clip: gradient norm clip. ema: decay of the average of the weights that is validated and exported.
+        chroma_weight: weight of a squared error in U and V relative to luma.
+        checkpoint_minutes, validate_minutes: how often; validation also ends each stage.
+        val_frames, val_qualities: of the validation.
+    """
+
+    name: str
+    model: str
+    stages: tuple[Stage, ...]
+    data: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    init: str = ""
+    seed: int = 1
+    autocast: str = "bfloat16"
+    clip: float = 1.0
+    ema: float = 0.999
+    chroma_weight: float = 2.0
+    checkpoint_minutes: float = 5.0
+    validate_minutes: float = 20.0
+    val_frames: int = 8
+    val_qualities: tuple[int, ...] = (16, 28, 40, 52)
+
+
+def load_recipe(source: str | Path) -> Recipe:
+    """Read a recipe: a TOML file, or the name of one that ships with the package.
+
+    Raises UsageError that names the file and what is wrong.
+    """
+    path = Path(source)
+    if path.suffix == ".toml" or path.exists():
+        where: Any = path
+    else:
+        where = resources.files("lvc.train") / "recipes" / f"{source}.toml"
+    try:
+        raw = tomllib.loads(where.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no recipe {source}") from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{source}: {error}") from error
+    stages = raw.pop("stage", [])
+    if not stages:
+        raise UsageError(f"{source}: no [[stage]]")
+    try:
+        return _build(Recipe, {**raw, "stages": tuple(_build(Stage, stage) for stage in stages)})
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def _build(kind: type[Any], values: dict[str, Any]) -> Any:
+    known = {f.name for f in dataclasses.fields(kind)}
+    if unknown := set(values) - known:
+        raise UsageError(f"unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}")
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except TypeError as error:
+        raise UsageError(str(error)) from None
