@@ -10,16 +10,21 @@ from torch import Tensor
 
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
+from lvc.codecs.motion import estimate_flow, new_dis, quarter_flow
 from lvc.entropy import Read, Write
 from lvc.errors import BitstreamError, CodecError, CorruptStreamError, UsageError, WeightsError
-from lvc.models import CONFIGS
+from lvc.models import CONFIGS, InterModel
 from lvc.ops.gains import BASE_STEP, STEP_DECAY
 from lvc.ops.picture import pad_planes
+from lvc.ops.warp import resize_flow
 from lvc.types import MAX_QUALITY, EncodeOptions, Frame, Packet, PacketKind, VideoInfo
 from lvc.weights import Weights, load_weights, manifest
 
 INTRA_KINDS = ("hevc", "learned")
 """How I frames are coded; the position is what codec_data holds."""
+
+_PARAMS = {"intra": INTRA_KINDS, "motion": ("classical", "network")}
+"""What a codec string may choose; the first is the default."""
 
 _CODEC_IDS = {"dvc": CodecId.DVC, "dvc-lite": CodecId.DVC_LITE}
 _QP_OFFSET = -3
@@ -34,7 +39,8 @@ def hevc_qp(quality: int) -> int:
 class NeuralCodec:
     """A codec of the dvc family with its weights.
 
-    Parameters in a codec string: ``intra=hevc`` (x265 intra, the default) or ``intra=learned``.
+    Parameters in a codec string: ``intra=hevc`` (x265 intra, the default) or ``intra=learned``;
+    ``motion=classical`` (dense inverse search, the default) or ``motion=network`` (the model's own estimate).
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -45,13 +51,13 @@ class NeuralCodec:
 
     def encoder(self, video: VideoInfo, options: EncodeOptions) -> NeuralEncoder:
         """Raises UsageError on parameters that this codec does not know."""
-        params = dict(options.params)
-        intra = params.pop("intra", "hevc")
-        if intra not in INTRA_KINDS:
-            raise UsageError(f"{self.name}: intra must be one of {', '.join(INTRA_KINDS)}, not {intra!r}")
-        if params:
-            raise UsageError(f"{self.name} has no parameter {next(iter(params))!r}; it has: intra")
-        return NeuralEncoder(self.weights, video, options, intra)
+        choice = {name: options.params.get(name, known[0]) for name, known in _PARAMS.items()}
+        for name, value in options.params.items():
+            if name not in _PARAMS:
+                raise UsageError(f"{self.name} has no parameter {name!r}; it has: {', '.join(_PARAMS)}")
+            if value not in _PARAMS[name]:
+                raise UsageError(f"{self.name}: {name} must be one of {', '.join(_PARAMS[name])}, not {value!r}")
+        return NeuralEncoder(self.weights, video, options, choice["intra"], choice["motion"])
 
     def decoder(self, header: StreamHeader) -> NeuralDecoder:
         """Raises CorruptStreamError if the header's codec data makes no sense."""
@@ -74,6 +80,7 @@ class _FrameCoder:
             raise WeightsError(f"the weights of {self.weights.name} have no learned intra model")
         self.hevc = HevcIntra()
         self.reference: Frame | None = None
+        self.motion: ClassicalMotion | None = None
 
     def picture(self, frame: Frame, multiple: int) -> Tensor:
         """Frame -> picture tensor (1, C, H, W), padded."""
@@ -106,16 +113,38 @@ class _FrameCoder:
     def inter_picture(self, coder: Write | Read, frame: Frame | None, quality: int) -> Tensor:
         model = self.weights.inter
         assert self.reference is not None
-        current = None if frame is None else self.picture(frame, model.multiple)
         reference = self.picture(self.reference, model.multiple)
-        return model(coder, current, reference, torch.tensor([quality])).picture
+        current = flow = None
+        if frame is not None:
+            current = self.picture(frame, model.multiple)
+            if self.motion is not None:
+                flow = self.motion(current, reference)
+        return model(coder, current, reference, torch.tensor([quality]), flow).picture
+
+
+class ClassicalMotion:
+    """Dense inverse search between pictures of a model, at the resolution of its flow."""
+
+    def __init__(self, model: InterModel) -> None:
+        self._space, self._scale = model.space, model.config.flow.unshuffle
+        self._dis = new_dis("fast")
+
+    def __call__(self, current: Tensor, reference: Tensor) -> Tensor:
+        """Pictures (1, C, H, W) -> flow (1, 2, h, w) in luma samples."""
+        luma = [self._space.unpack(p)[0][0, 0].round().clamp(0, 255).to(torch.uint8).numpy()
+                for p in (current, reference)]
+        flow = torch.from_numpy(quarter_flow(estimate_flow(luma[0], luma[1], self._dis)))[None]
+        return resize_flow(flow, (luma[0].shape[0] // self._scale, luma[0].shape[1] // self._scale), 1.0)
 
 
 class NeuralEncoder:
     """One packet a frame, no delay."""
 
-    def __init__(self, weights: Weights, video: VideoInfo, options: EncodeOptions, intra: str) -> None:
+    def __init__(self, weights: Weights, video: VideoInfo, options: EncodeOptions, intra: str,
+                 motion: str) -> None:
         self._coder = _FrameCoder(weights, video, intra)
+        if motion == "classical":
+            self._coder.motion = ClassicalMotion(weights.inter)
         self._options = options
         self._count = 0
         self.codec_data = bytes([INTRA_KINDS.index(intra)])

@@ -42,7 +42,7 @@ def train(recipe: str, *, data: Sequence[str] = (), val: Sequence[str] = (), run
         torch.set_num_threads(threads)
     folder = Path(runs) / plan.name
     cache = _cache(plan.data, Path(runs), prepare)
-    if any(stage.loss == "flow" for stage in plan.stages):
+    if any(stage.needs_flows for stage in plan.stages):
         from lvc.train.flowteacher import prepare_flows
 
         prepare_flows(cache)

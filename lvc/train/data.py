@@ -30,11 +30,10 @@ import torch
 from av.video.reformatter import ColorRange
 from tqdm import tqdm
 
+from lvc.codecs.motion import FLOW_SCALE
 from lvc.errors import UsageError, VideoError
 
 CACHE_VERSION = 1
-FLOW_SCALE = 4
-"""Flows are kept at 1 / FLOW_SCALE of the luma resolution; their values stay in luma samples."""
 
 VIDEO_SUFFIXES = frozenset((
     ".264", ".265", ".avi", ".flv", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",

@@ -202,7 +202,7 @@ class Trainer:
     def _stream(self, stage: Stage) -> Iterator[tuple[Pictures, Tensor, Tensor | None]]:
         """Batches of a stage from its present step on, each with qualities and decoded first frames."""
         dataset = ClipDataset(self.cache, crop=stage.crop, length=stage.frames,
-                              seed=self.recipe.seed * 1000 + self.stage_index, flows=stage.loss == "flow")
+                              seed=self.recipe.seed * 1000 + self.stage_index, flows=stage.needs_flows)
         source = batches(dataset, stage.batch, self.stage_step)
         space = self.models["inter"].space
         hevc = HevcIntra("ultrafast")

@@ -80,6 +80,8 @@ def inter_loss(model: InterModel, kind: str, pictures: Pictures, reference: Tens
                chroma_weight: float, detach: bool, noise: bool = True) -> tuple[Tensor, dict[str, float]]:
     """Loss of a roll-out of P frames; ``kind`` as in recipe.Stage.
 
+    Where the pictures come with flows, "flow" learns them, and "m", "mc" and "rd" code them.
+
     Args:
         model: the inter model.
         pictures: the source; frame 0 is what ``reference`` was decoded from.
@@ -95,13 +97,14 @@ def inter_loss(model: InterModel, kind: str, pictures: Pictures, reference: Tens
     totals, losses = Totals(), []
     for t in range(1, frames):
         current = pictures.pack(space, t)
-        teacher = None if pictures.flow is None else pictures.flow[:, t - 1]
+        size = tuple(side * space.stride // model.config.flow.unshuffle for side in current.shape[-2:])
+        teacher = None if pictures.flow is None else F.interpolate(pictures.flow[:, t - 1], size)
         if kind in ("flow", "me"):
             flow = model.motion_estimation(space.unpack(current)[0], space.unpack(reference)[0])
             if kind == "flow":
                 if teacher is None:
                     raise ValueError("the loss 'flow' needs data with a teacher's flow")
-                losses.append((flow - F.interpolate(teacher, flow.shape[-2:])).abs().mean())
+                losses.append((flow - teacher).abs().mean())
                 totals.add("flow_error", losses[-1])
             if kind == "me" or t == 1:
                 error, luma = squared_error(space, space.warp(reference, flow), current, chroma_weight)
@@ -111,7 +114,7 @@ def inter_loss(model: InterModel, kind: str, pictures: Pictures, reference: Tens
             reference = current
             continue
         coder = Estimate(noise)
-        out = model(coder, current, reference, quality)
+        out = model(coder, current, reference, quality, teacher)
         assert out.motion_bits is not None
         bits_motion, bits_residual = out.motion_bits, coder.take() - out.motion_bits
         target = {"m": out.warped, "mc": out.prediction, "rd": out.picture}[kind]

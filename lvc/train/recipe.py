@@ -13,6 +13,7 @@ from lvc.errors import UsageError
 
 LOSSES = ("flow", "me", "m", "mc", "rd")
 REFERENCES = ("hevc", "clean")
+MOTIONS = ("network", "classical")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Stage:
         warmup: steps of linear warm-up.
         qualities: range that each sample draws its quality from.
         reference: what frame 0 is decoded from: "hevc" (x265 intra at the sample's quality) or "clean".
+        motion: what is coded: the "network"'s estimate, or the "classical" flow of the data.
     """
 
     name: str
@@ -52,17 +54,24 @@ class Stage:
     warmup: int = 100
     qualities: tuple[int, int] = (0, 63)
     reference: str = "hevc"
+    motion: str = "classical"
 
     def __post_init__(self) -> None:
         if (self.steps > 0) == (self.minutes > 0):
             raise UsageError(f"stage {self.name}: give either steps or minutes")
-        for key, known in (("model", ("inter", "intra")), ("loss", LOSSES), ("reference", REFERENCES),
+        for key, known in (("model", ("inter", "intra")), ("loss", LOSSES), ("reference", REFERENCES), ("motion", MOTIONS),
                            ("schedule", ("cosine", "constant"))):
             if getattr(self, key) not in known:
                 raise UsageError(f"stage {self.name}: {key} must be one of {', '.join(known)}, "
                                  f"not {getattr(self, key)!r}")
         if self.model == "inter" and self.frames < 2:
             raise UsageError(f"stage {self.name}: the inter model needs at least 2 frames")
+
+    @property
+    def needs_flows(self) -> bool:
+        """Whether the data must come with classical flows."""
+        coded = self.model == "inter" and self.motion == "classical" and self.loss in ("m", "mc", "rd")
+        return coded or self.loss == "flow"
 
 
 @dataclass(frozen=True)
