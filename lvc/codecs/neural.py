@@ -1,4 +1,4 @@
-"""Our own codecs behind the common interface: an intra coder, an inter model, and the reference between them."""
+"""Our own codecs behind the common interface: an intra coder, an inter model, and what they refer to."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _QP_OFFSET = -3
 
 
 def hevc_qp(quality: int) -> int:
-    """HEVC QP of the I frames: quantization step of the P frames, and 3 steps finer (what all of a GOP rests on)."""
+    """HEVC QP of I frames: that of the P frames' quantization step less 3, since all of a GOP rests on it."""
     step = BASE_STEP * 2.0 ** ((MAX_QUALITY - quality) / STEP_DECAY)
     return max(0, min(51, round(4 + 6 * math.log2(step)) + _QP_OFFSET))
 
@@ -56,7 +56,8 @@ class NeuralCodec:
             if name not in _PARAMS:
                 raise UsageError(f"{self.name} has no parameter {name!r}; it has: {', '.join(_PARAMS)}")
             if value not in _PARAMS[name]:
-                raise UsageError(f"{self.name}: {name} must be one of {', '.join(_PARAMS[name])}, not {value!r}")
+                raise UsageError(f"{self.name}: {name} must be one of {', '.join(_PARAMS[name])}, "
+                                 f"not {value!r}")
         return NeuralEncoder(self.weights, video, options, choice["intra"], choice["motion"])
 
     def decoder(self, header: StreamHeader) -> NeuralDecoder:
@@ -69,7 +70,7 @@ class NeuralCodec:
 
 @dataclass
 class _FrameCoder:
-    """Turns frames into payloads and payloads into frames; encoder and decoder differ in the coder alone."""
+    """Frames to payloads and back; encoder and decoder differ in the coder alone."""
 
     weights: Weights
     video: VideoInfo

@@ -1,14 +1,13 @@
 """One interface for estimating, writing and reading latents.
 
-A model is written once and takes a coder: ``y_hat = coder.normal(y, index, mean, tables)``. Estimate counts
-bits for training, Write turns integers into range-coder symbols, Read takes them back (there ``y`` is None).
-What comes back is the same in all three (straight-through gradients aside), so encoder and decoder share
-every line of the reconstruction.
+A model is written once and takes a coder: ``y_hat = coder.conditional(y, index, mean, tables)``. Estimate
+counts bits for training, Write turns integers into range-coder symbols, Read takes them back (there ``y`` is
+None). What comes back is the same in all three (straight-through gradients aside), so encoder and decoder
+share every line of the reconstruction.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lvc.coding import CdfTables, RangeDecoder, RangeEncoder
-from lvc.entropy.scales import LOG_RATIO, SCALE_MIN
+from lvc.entropy.scales import logistic_bits
 from lvc.errors import CorruptStreamError
 from lvc.ops.compressai_adapter import EntropyBottleneck
 from lvc.ops.rounding import round_ste
@@ -24,14 +23,14 @@ from lvc.ops.rounding import round_ste
 SYMBOL_MAX = 2**15 - 1
 """Largest magnitude of a coded symbol; the encoder clamps, the decoder rejects."""
 
-LIKELIHOOD_MIN = 2.0**-16
+LIKELIHOOD_MIN = 1e-9
 
 
 class Coder(Protocol):
-    """Codes quantized latents under a conditional normal or a factorized model."""
+    """Codes quantized latents under a conditional (hyperprior) or a factorized model."""
 
-    def normal(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
-               tables: CdfTables | None) -> Tensor:
+    def conditional(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
+                    tables: CdfTables | None) -> Tensor:
         """Code y (N, C, H, W) given scale indices 0..63 and integer means of the same shape."""
         ...
 
@@ -61,8 +60,8 @@ class Estimate:
         bits, self.bits = self.bits, 0.0
         return torch.as_tensor(bits)
 
-    def normal(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
-               tables: CdfTables | None = None) -> Tensor:
+    def conditional(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
+                    tables: CdfTables | None = None) -> Tensor:
         assert y is not None
         with torch.autocast(y.device.type, enabled=False):
             y = y.float()
@@ -70,11 +69,7 @@ class Estimate:
             value = y + torch.rand_like(y) - 0.5 if self.noise else y_hat
             if mean is not None:
                 value = value - mean
-            inverse = torch.exp(index * -LOG_RATIO) * (math.sqrt(0.5) / SCALE_MIN)
-            value = value.abs()
-            upper, lower = torch.erfc((value - 0.5) * inverse), torch.erfc((value + 0.5) * inverse)
-            likelihood = 0.5 * (upper - lower)
-            self._count(likelihood)
+            self._count(logistic_bits(value, index))
         return y_hat
 
     def factorized(self, z: Tensor | None, shape: tuple[int, int, int, int], limit: int,
@@ -86,14 +81,12 @@ class Estimate:
             value = z + torch.rand_like(z) - 0.5 if self.noise else z_hat
             columns = value.transpose(0, 1).reshape(shape[1], 1, -1)
             likelihood = density_likelihood(density, columns)
-            self._count(likelihood.reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1))
+            likelihood = likelihood.reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1)
+            self._count(-torch.log2(likelihood.clamp_min(LIKELIHOOD_MIN)))
         return z_hat
 
-    def _count(self, likelihood: Tensor) -> None:
-        bits = -torch.log2(likelihood.clamp_min(LIKELIHOOD_MIN))
-        # Below the floor the gradient would vanish: there it is that of a straight line into the floor.
-        under = (LIKELIHOOD_MIN - likelihood).clamp_min(0.0) * (1.0 / LIKELIHOOD_MIN)
-        self.bits = self.bits + (bits + under - under.detach()).flatten(1).sum(1)
+    def _count(self, bits: Tensor) -> None:
+        self.bits = self.bits + bits.flatten(1).sum(1)
 
 
 def density_likelihood(density: EntropyBottleneck, values: Tensor) -> Tensor:
@@ -108,8 +101,10 @@ class Write:
     def __init__(self) -> None:
         self._encoder = RangeEncoder()
 
-    def normal(self, y: Tensor | None, index: Tensor, mean: Tensor | None, tables: CdfTables | None) -> Tensor:
-        assert y is not None and tables is not None
+    def conditional(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
+                    tables: CdfTables | None) -> Tensor:
+        assert y is not None
+        assert tables is not None
         offset = 0 if mean is None else mean
         symbols = torch.round(y.float() - offset).clamp(-SYMBOL_MAX, SYMBOL_MAX)
         self._encoder.push(tables, _numpy(symbols, torch.int16), _numpy(index, torch.uint8))
@@ -117,7 +112,8 @@ class Write:
 
     def factorized(self, z: Tensor | None, shape: tuple[int, int, int, int], limit: int,
                    density: EntropyBottleneck, tables: CdfTables | None) -> Tensor:
-        assert z is not None and tables is not None
+        assert z is not None
+        assert tables is not None
         symbols = torch.round(z.float()).clamp(-limit, limit)
         self._encoder.push_channels(tables, _numpy(symbols[0], torch.int16))
         return symbols
@@ -133,7 +129,8 @@ class Read:
         self._decoder = RangeDecoder(data)
         self._device = torch.device(device)
 
-    def normal(self, y: Tensor | None, index: Tensor, mean: Tensor | None, tables: CdfTables | None) -> Tensor:
+    def conditional(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
+                    tables: CdfTables | None) -> Tensor:
         assert tables is not None
         symbols = self._decoder.pull(tables, _numpy(index, torch.uint8))
         value = self._tensor(symbols, SYMBOL_MAX)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lvc.coding import CdfTables, factorized_tables, gaussian_tables
+from lvc.coding import CdfTables, factorized_tables
 from lvc.entropy.coders import Coder, density_likelihood
-from lvc.entropy.scales import N_SCALES, scale_table
+from lvc.entropy.scales import N_SCALES, scale_tables
 from lvc.ops.compressai_adapter import EntropyBottleneck
 from lvc.ops.gains import QualityTable
 from lvc.ops.integer import EXACT_LIMIT, IntConv2d
@@ -91,7 +91,8 @@ class Hyperprior(nn.Module):
         super().__init__()
         self.channels, self.z_channels, self.means = channels, z_channels, means
         self.downscale = 2**levels
-        encoder: list[nn.Module] = [nn.Conv2d(2 * channels if means else channels, width, 1), nn.LeakyReLU(0.1)]
+        inputs = 2 * channels if means else channels
+        encoder: list[nn.Module] = [nn.Conv2d(inputs, width, 1), nn.LeakyReLU(0.1)]
         for level in range(levels):
             encoder.append(nn.Conv2d(width, z_channels if level == levels - 1 else width, 5, 2, 2))
             if level < levels - 1:
@@ -100,13 +101,13 @@ class Hyperprior(nn.Module):
         self.factorized = FactorizedModel(z_channels, Z_LIMIT)
         decoder: list[nn.Module] = []
         previous, x_max = z_channels, 8 * Z_LIMIT
-        for level in range(levels):
+        for _ in range(levels):
             # A 3x3 layer over at most 56 rectified inputs stays within 2**24 (56 * 9 * 127 * 255).
-            decoder.append(IntConv2d(previous, 4 * width, 3 if previous <= 48 else 1, x_max=x_max, low=0, high=255))
+            kernel = 3 if previous <= 56 else 1
+            decoder.append(IntConv2d(previous, 4 * width, kernel, x_max=x_max, low=0, high=255))
             decoder.append(nn.PixelShuffle(2))
             previous, x_max = width, 255
-        outputs = 2 * channels if means else channels
-        decoder.append(IntConv2d(previous, outputs, 1, x_max=x_max, low=-1023, high=1023, gain=0.1))
+        decoder.append(IntConv2d(previous, inputs, 1, x_max=x_max, low=-1023, high=1023, gain=0.1))
         self.decoder = nn.Sequential(*decoder)
         self.base_index = QualityTable(channels, start=8.0, unit=256.0)
         self._scale_tables: CdfTables | None = None
@@ -118,7 +119,7 @@ class Hyperprior(nn.Module):
             z = self.encoder(torch.cat((a, a * y.sign()), 1) if self.means else a)
         z_hat = self.factorized(coder, z, quality, (size[0] // self.downscale, size[1] // self.downscale))
         index, mean = self.parameters_of(z_hat, quality)
-        return coder.normal(y, index, mean, self._scale_tables)
+        return coder.conditional(y, index, mean, self._scale_tables)
 
     def parameters_of(self, z_hat: Tensor, quality: Tensor) -> tuple[Tensor, Tensor | None]:
         """Integers z (N, z_channels, h, w) -> scale indices 0..63 and integer means (or None)."""
@@ -134,7 +135,7 @@ class Hyperprior(nn.Module):
                 raise ValueError(f"partial sums of up to {bound:.0f} are not exact in float32")
         self.base_index.freeze()
         self.factorized.freeze()
-        self._scale_tables = gaussian_tables(np.array(scale_table()))
+        self._scale_tables = scale_tables()
 
     def tables(self) -> dict[str, CdfTables]:
         inner = self.factorized.tables()

@@ -15,6 +15,9 @@ from lvc.ops.transforms import AnalysisTransform, Layer, SynthesisTransform, sta
 GAMMA_START = 1e-4
 """GDN's gamma where autoencoders start as linear transforms: nearly the identity, but not stuck there."""
 
+GAIN_UNIT = 4.0
+"""Gains learn this much faster than other parameters: a factor of 2 must not take thousands of steps."""
+
 
 def entropy_model(channels: int, config: EntropyConfig) -> LatentModel:
     """Build the entropy model of a latent of ``channels`` channels."""
@@ -32,7 +35,8 @@ class LatentCodec(nn.Module):
     learned gain a channel and quality before rounding, and by a learned inverse gain after it.
     """
 
-    def __init__(self, channels: int, layers: Sequence[Layer], entropy: EntropyConfig, dct_start: bool) -> None:
+    def __init__(self, channels: int, layers: Sequence[Layer], entropy: EntropyConfig,
+                 dct_start: bool) -> None:
         super().__init__()
         gamma = GAMMA_START if dct_start else 0.1
         self.analysis = AnalysisTransform(channels, layers, gamma)
@@ -42,8 +46,8 @@ class LatentCodec(nn.Module):
         self.stride = 1
         for layer in layers:
             self.stride *= layer.stride
-        self.log_gain = QualityTable(layers[-1].channels)
-        self.log_inverse_gain = QualityTable(layers[-1].channels)
+        self.log_gain = QualityTable(layers[-1].channels, unit=GAIN_UNIT)
+        self.log_inverse_gain = QualityTable(layers[-1].channels, unit=GAIN_UNIT)
         self.entropy = entropy_model(layers[-1].channels, entropy)
 
     @property

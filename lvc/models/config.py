@@ -1,4 +1,4 @@
-"""Configurations of the dvc family. A configuration is stored with its weights, so old weights stay usable."""
+"""Configurations of the dvc family. Each is stored with its weights, so that old weights stay usable."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lvc.entropy import Coder, Estimate
 from lvc.models.common import LatentCodec
 from lvc.models.config import ModelConfig
-from lvc.ops.blocks import PyramidFlow, RefinementNet, high_pass
+from lvc.ops.blocks import PyramidFlow, RefinementNet, high_pass, soft_clip
 from lvc.ops.gains import quantization_step
 from lvc.ops.picture import picture_space
 from lvc.ops.warp import resize_flow
@@ -75,7 +75,7 @@ class InterModel(nn.Module):
         step = quantization_step(quality)[:, None, None, None]
         if current is not None and flow is None:
             flow = self.motion_estimation(self._luma(current), self._luma(reference))
-        motion_step = (step / 12.0).sqrt()
+        motion_step = (step / 3.0).sqrt()  # half-pel means of 16x16 where the step is 12
         with torch.autocast(reference.device.type, enabled=False):  # bfloat16 holds no sub-pixel motion
             flow_hat = self.motion(coder, None if flow is None else flow / motion_step, quality,
                                    (height // unshuffle, width // unshuffle)) * motion_step
@@ -86,15 +86,15 @@ class InterModel(nn.Module):
         residual_hat = self.residual(coder, residual, quality, (reference.shape[2], reference.shape[3]))
         picture = prediction + residual_hat.float() * step
         if self.loop_filter is not None:
-            features = torch.cat((high_pass(picture) / step, high_pass(prediction) / step, residual_hat,
-                                  _log_step_plane(step, picture)), 1)
+            detail = torch.cat((high_pass(picture) / step, high_pass(prediction) / step, residual_hat), 1)
+            features = torch.cat((soft_clip(detail), _log_step_plane(step, picture)), 1)
             picture = picture + self.loop_filter(features).float() * step
         return InterOutput(picture, prediction, warped, flow_hat, flow, motion_bits)
 
     def _refinement(self, warped: Tensor, reference: Tensor, flow: Tensor, step: Tensor) -> Tensor:
         flow_plane = resize_flow(flow, (warped.shape[2], warped.shape[3]), 0.125)
-        features = torch.cat((high_pass(warped) / step, high_pass(reference) / step, flow_plane,
-                              _log_step_plane(step, warped)), 1)
+        detail = soft_clip(torch.cat((high_pass(warped), high_pass(reference)), 1) / step)
+        features = torch.cat((detail, flow_plane, _log_step_plane(step, warped)), 1)
         return self.refine(features).float() * step
 
     def _luma(self, picture: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lvc.entropy import Coder
 from lvc.models.common import LatentCodec
 from lvc.models.config import ModelConfig
-from lvc.ops.blocks import RefinementNet, high_pass
+from lvc.ops.blocks import RefinementNet, high_pass, soft_clip
 from lvc.ops.gains import quantization_step
 from lvc.ops.picture import picture_space
 
@@ -35,6 +35,7 @@ class IntraModel(nn.Module):
         scaled = None if current is None else (current - 128.0) / step
         picture = self.picture(coder, scaled, quality, size).float() * step + 128.0
         if self.loop_filter is not None:
+            detail = soft_clip(high_pass(picture) / step)
             level = (torch.log2(step) - 4.0).expand(-1, 1, *size)
-            picture = picture + self.loop_filter(torch.cat((high_pass(picture) / step, level), 1)).float() * step
+            picture = picture + self.loop_filter(torch.cat((detail, level), 1)).float() * step
         return picture

@@ -81,7 +81,7 @@ class PyramidFlow(nn.Module):
                 dense = resize_flow(flow, (cur.shape[2], cur.shape[3]), 1.0)
                 warped = backward_warp(ref, dense, "bilinear")
             if self.unshuffle > 1:
-                cur, warped = F.pixel_unshuffle(cur, self.unshuffle), F.pixel_unshuffle(warped, self.unshuffle)
+                cur, warped = (F.pixel_unshuffle(image, self.unshuffle) for image in (cur, warped))
             flow = flow + 4.0 * net(torch.cat((cur, warped, flow * 0.25), 1)).float()
         assert flow is not None
         return flow
@@ -126,3 +126,8 @@ def high_pass(x: Tensor) -> Tensor:
     """x (N, C, H, W), H and W even, minus its local mean (6x6 samples about each cell of 2x2)."""
     mean = F.avg_pool2d(x, 6, 2, 2, count_include_pad=False)
     return x - F.interpolate(mean, scale_factor=2.0, mode="nearest")
+
+
+def soft_clip(x: Tensor, limit: float = 8.0) -> Tensor:
+    """x / (1 + |x| / limit): the identity near 0, within +-limit, so that strong edges blow nothing up."""
+    return x / (1.0 + x.abs() * (1.0 / limit))

@@ -28,12 +28,13 @@ class Layer:
 
 
 class AnalysisTransform(nn.Sequential):
-    """Convolutions, GDN after all but the last. (N, in_channels, H, W) -> (N, layers[-1].channels, H/s, W/s)"""
+    """Convolutions, GDN after all but the last: (N, in_channels, H, W) -> (N, channels, H/s, W/s)."""
 
     def __init__(self, in_channels: int, layers: Sequence[Layer], gamma: float = 0.1) -> None:
         modules: list[nn.Module] = []
         for i, layer in enumerate(layers):
-            modules.append(nn.Conv2d(in_channels, layer.channels, layer.kernel, layer.stride, layer.kernel // 2))
+            modules.append(nn.Conv2d(in_channels, layer.channels, layer.kernel, layer.stride,
+                                     layer.kernel // 2))
             if i < len(layers) - 1:
                 modules.append(GDN(layer.channels, gamma_init=gamma))
             in_channels = layer.channels

@@ -20,7 +20,7 @@ def backward_warp(image: Tensor, flow: Tensor, mode: str = "bicubic") -> Tensor:
     """
     with torch.autocast(image.device.type, enabled=False):
         flow = flow.float()
-        n, _, h, w = flow.shape
+        h, w = flow.shape[-2:]
         ys = torch.arange(h, device=flow.device, dtype=torch.float32)
         xs = torch.arange(w, device=flow.device, dtype=torch.float32)
         x = (flow[:, 0] + xs) * (2.0 / max(w - 1, 1)) - 1.0

@@ -29,7 +29,7 @@ def train(recipe: str, *, data: Sequence[str] = (), val: Sequence[str] = (), run
     import torch
 
     from lvc.errors import UsageError
-    from lvc.train.data import prepare
+    from lvc.train.cache import prepare
     from lvc.train.loop import Trainer
     from lvc.train.recipe import load_recipe
     from lvc.train.validate import Validator, write_averaged
@@ -46,7 +46,9 @@ def train(recipe: str, *, data: Sequence[str] = (), val: Sequence[str] = (), run
         from lvc.train.flowteacher import prepare_flows
 
         prepare_flows(cache)
-    validator = Validator(plan, _cache(plan.val, Path(runs), prepare), Path(runs) / "anchors") if plan.val else None
+    validator = None
+    if plan.val:
+        validator = Validator(plan, _cache(plan.val, Path(runs), prepare), Path(runs) / "anchors")
     best = folder / "best.safetensors"
 
     def validate(trainer: Trainer) -> dict[str, Any]:

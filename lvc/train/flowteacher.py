@@ -16,16 +16,17 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lvc.codecs.motion import PRESETS, estimate_flow, quarter_flow
+from lvc.codecs.motion import FLOW_SCALE, PRESETS, estimate_flow, quarter_flow
 from lvc.errors import UsageError, VideoError
-from lvc.train.data import FLOW_SCALE, Array, FlowStore, FrameStore, _write_json
+from lvc.train.cache import FlowStore, FrameStore, write_json
+
 
 def prepare_flows(cache_dir: str | Path, *, preset: str = "fast", workers: int | None = None,
                   progress: bool = True) -> int:
     """Compute the flows between all neighbouring frames of a cache, in both directions of time.
 
     Writes ``flows.bin``, float16, per clip [pairs, direction, (dx, dy), ceil(H/4), ceil(W/4)] as
-    :meth:`lvc.train.data.FlowStore.flows` says, and ``flows.json``. If the flows are there, nothing is done;
+    :meth:`lvc.train.cache.FlowStore.flows` says, and ``flows.json``. If the flows are there, nothing is done;
     if a run was stopped, the next one goes on after the clips that were finished.
 
     Args:
@@ -91,7 +92,7 @@ def prepare_flows(cache_dir: str | Path, *, preset: str = "fast", workers: int |
                 raise
         meta.unlink(missing_ok=True)
         os.replace(part, final)
-        _write_json(meta, identity)
+        write_json(meta, identity)
         journal.unlink()
     except (OSError, cv2.error) as e:
         raise VideoError(f"cannot make the flows of {cache_dir}: {e}") from e

@@ -15,7 +15,7 @@ from lvc.ops.picture import PictureSpace
 from lvc.ops.rounding import clamp_ste, round_ste
 
 LAMBDA_SCALE = 7.5
-"""Bits that a squared error is worth, times the squared quantization step: HEVC's 0.85 * 2**((QP - 12) / 3)."""
+"""Bits a squared error is worth, times the squared quantization step: HEVC's 0.85 * 2**((QP - 12) / 3)."""
 
 
 BALANCE = 0.75
@@ -52,7 +52,8 @@ class Totals:
         return {name: sum(v) / len(v) for name, v in self.values.items()}
 
 
-def squared_error(space: PictureSpace, a: Tensor, b: Tensor, chroma_weight: float) -> tuple[Tensor, Tensor]:
+def squared_error(space: PictureSpace, a: Tensor, b: Tensor,
+                  chroma_weight: float) -> tuple[Tensor, Tensor]:
     """Sum of squared errors (N,): luma plus ``chroma_weight`` times chroma; and luma alone."""
     ya, uva = space.unpack(a)
     yb, uvb = space.unpack(b)
@@ -71,7 +72,7 @@ def decoded_reference(space: PictureSpace, picture: Tensor) -> Tensor:
 
 
 def rate_weights(quality: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) bits that a squared error is worth at each sample's quality, and the sample's weight in the loss."""
+    """(N,) bits that a squared error is worth at each sample's quality; (N,) weights of the samples."""
     step = quantization_step(quality)
     return LAMBDA_SCALE / step.square(), (step / 12.0) ** BALANCE
 

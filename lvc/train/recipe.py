@@ -59,7 +59,8 @@ class Stage:
     def __post_init__(self) -> None:
         if (self.steps > 0) == (self.minutes > 0):
             raise UsageError(f"stage {self.name}: give either steps or minutes")
-        for key, known in (("model", ("inter", "intra")), ("loss", LOSSES), ("reference", REFERENCES), ("motion", MOTIONS),
+        for key, known in (("model", ("inter", "intra")), ("loss", LOSSES), ("reference", REFERENCES),
+                           ("motion", MOTIONS),
                            ("schedule", ("cosine", "constant"))):
             if getattr(self, key) not in known:
                 raise UsageError(f"stage {self.name}: {key} must be one of {', '.join(known)}, "

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from lvc.bitstream import StreamHeader
 from lvc.codecs import get_codec
 from lvc.codecs.base import Codec
 from lvc.codecs.neural import NeuralCodec
 from lvc.errors import UsageError
-from lvc.bitstream import StreamHeader
 from lvc.metrics import bd_rate, plane_psnr, psnr_yuv611
 from lvc.models import CONFIGS, InterModel, IntraModel
-from lvc.train.data import FrameStore
+from lvc.train.cache import FrameStore
 from lvc.train.recipe import Recipe
 from lvc.types import EncodeOptions, Frame, VideoInfo
 from lvc.weights import Weights, load_weights, save_weights
@@ -103,7 +103,8 @@ class Validator:
 
     def _anchor(self, clip: int) -> list[tuple[float, float, float]]:
         info = self.store.manifest.clips[clip]
-        key = [info.name, info.source_bytes, self.recipe.val_frames, self.intra_period, ANCHOR_PARAMS, ANCHOR_CRFS]
+        key = [info.name, info.source_bytes, self.recipe.val_frames, self.intra_period, ANCHOR_PARAMS,
+               ANCHOR_CRFS]
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         path = self.folder / f"anchor-{name}.json"
         if not path.exists():

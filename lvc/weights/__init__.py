@@ -121,7 +121,7 @@ def table_owners(model: nn.Module) -> dict[str, FactorizedModel | Hyperprior]:
 
 @torch.no_grad()
 def freeze(model: nn.Module) -> None:
-    """Turn a trained model into what is shipped: integer layers and tables fixed, the rest fit for float16."""
+    """Turn a trained model into what is shipped: its integer layers and tables are fixed from here on."""
     for module in model.modules():
         if isinstance(module, IntConv2d):
             weight, bias = module.integers()
