@@ -1,0 +1,1 @@
+"""What the scripts in benchmarks/ share. Uses the public face of lvc only: lvc, lvc.metrics and the CLI."""

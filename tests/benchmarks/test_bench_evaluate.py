@@ -1,0 +1,172 @@
+"""run.py from end to end with a real encoder: files, fresh processes, cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import run
+from benchlib.evaluate import Job, evaluate
+from benchlib.pictures import describe, frames_of
+from benchlib.specs import BenchmarkError, RatePoint, SequenceSpec
+
+import demo
+import lvc
+from lvc.metrics import compare_frames
+
+CODEC = "x264:preset=ultrafast"
+
+
+@pytest.fixture(scope="module")
+def measured(clip):
+    """One record, with the frames that it was measured on."""
+    seen = []
+    point = RatePoint(CODEC, "crf", "30")
+    job = Job(SequenceSpec("texture", clip), point, intra_period=4, frames=6, threads=1)
+    record = evaluate(job, on_frame=lambda index, source, decoded: seen.append((index, source, decoded)))
+    return record, seen
+
+
+@pytest.mark.slow
+def test_record_is_that_of_a_file_made_by_hand(clip, tmp_path, measured):
+    record, seen = measured
+    coded, decoded = tmp_path / "c.lvc", tmp_path / "d.y4m"
+    lvc.encode(clip, coded, codec=f"{CODEC},crf=30", intra_period=4, frames=6, threads=1)
+    lvc.decode(coded, decoded)
+    frames = list(frames_of(decoded))
+    assert record["file_bytes"] == coded.stat().st_size
+    assert record["bpp"] == pytest.approx(coded.stat().st_size * 8 / (176 * 164 * 6))
+    assert record["kbps"] == pytest.approx(coded.stat().st_size * 8 / (6 / 25) / 1000)
+    planes = b"".join(plane.tobytes() for frame in frames for plane in frame.planes)
+    assert record["decoded_md5"] == hashlib.md5(planes).hexdigest()
+    qualities = [compare_frames(a, b) for a, b in zip(frames_of(clip, frames=6), frames, strict=True)]
+    for name in ("psnr_y", "psnr_yuv", "psnr_rgb", "ms_ssim"):
+        expected = [getattr(quality, name) for quality in qualities]
+        assert record["per_frame"][name] == pytest.approx(expected, abs=1e-5)
+        assert record["mean"][name] == pytest.approx(sum(expected) / 6, abs=1e-5)
+    assert 20 < record["mean"]["psnr_yuv"] < 60
+    assert [index for index, _, _ in seen] == list(range(6))
+
+
+@pytest.mark.slow
+def test_record_states_how_it_was_made(measured):
+    record, _ = measured
+    assert record["sequence"] | {"sha256": ""} == {
+        "name": "texture", "sha256": "", "width": 176, "height": 164, "frames": 6, "frame_rate": "25"
+    }
+    assert (record["codec"], record["point"]) == (CODEC, {"crf": "30"})
+    assert record["codec_string"] == f"{CODEC},crf=30"
+    assert record["encode"]["command"] == (
+        f"lvc encode SOURCE CODED --codec {CODEC},crf=30 --intra-period 4 --frames 6 --threads 1"
+    )
+    assert record["decode"]["command"] == "lvc decode CODED DECODED"
+    for part in ("encode", "decode"):
+        assert record[part]["fps"] == pytest.approx(6 / record[part]["seconds"], rel=1e-2)
+        assert 10 < record[part]["peak_rss_mib"] < 300  # torch, which is loaded here, is not loaded there
+    assert record["weights_digest"] == ""
+    assert set(record["versions"]) >= {"python", "lvc", "av", "imageio-ffmpeg"}
+    assert str(json.loads(json.dumps(record))) == str(record)
+
+
+@pytest.mark.slow
+def test_second_run_comes_from_the_cache_and_a_failed_point_does_not_stop_the_rest(
+    clip, write_clip, tmp_path, capsys, monkeypatch
+):
+    out, cache = tmp_path / "results.json", tmp_path / "cache"
+    wrong = write_clip(tmp_path / "wrong.mkv", 32, 32, 2, "yuv444p")
+    arguments = ["--sequences", str(clip), "--codecs", f"{CODEC}@crf=20,40", "--frames", "2",
+                 "--intra-period", "2", "--out", str(out), "--cache", str(cache)]
+    assert run.main(arguments) == 0
+    assert "2 points (0 from the cache), 0 failed" in capsys.readouterr().out
+    first = out.read_text()
+    rates = [point["bpp"] for point in json.loads(first)["points"]]
+    assert rates[0] > rates[1]
+
+    measured = []
+    monkeypatch.setattr(run, "evaluate", lambda job: measured.append(job) or evaluate(job))
+    assert run.main(arguments) == 0
+    assert "2 points (2 from the cache)" in capsys.readouterr().out
+    assert measured == []
+    assert out.read_text() == first
+
+    arguments[1:2] = [str(clip), str(wrong)]
+    assert run.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert "2 points (2 from the cache), 2 failed" in captured.out
+    assert "measures 8-bit 4:2:0, this is yuv444p" in captured.err
+    assert out.read_text() == first
+
+
+@pytest.mark.slow
+def test_times_are_left_out_when_points_share_the_machine(clip, tmp_path, capsys):
+    out = tmp_path / "results.json"
+    arguments = ["--sequences", str(clip), "--codecs", f"{CODEC}@crf=20,40", "--frames", "2", "--jobs", "2",
+                 "--out", str(out), "--cache", str(tmp_path / "cache")]
+    assert run.main(arguments) == 0
+    for point in json.loads(out.read_text())["points"]:
+        assert set(point["encode"]) == set(point["decode"]) == {"command"}
+    # A timed run does not take untimed records for its own.
+    arguments[arguments.index("--jobs") + 1] = "1"
+    assert run.main(arguments) == 0
+    assert "2 points (0 from the cache)" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--codecs", "no-such-codec"], "no-such-codec"),
+        (["--codecs", "x264@crf"], "not of the form"),
+        (["--sequences", "missing.mkv"], "no such file"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--frames", "0"], "--frames must be at least 1"),
+    ],
+)
+def test_wrong_requests_end_in_one_line(clip, tmp_path, capsys, changes, message):
+    arguments = ["--sequences", str(clip), "--codecs", "x264@crf=30", "--out", str(tmp_path / "r.json"),
+                 "--cache", str(tmp_path / "cache")]
+    assert run.main([*arguments, *changes]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "r.json").exists()
+
+
+@pytest.mark.slow
+def test_failing_encoder_is_named(clip):
+    job = Job(SequenceSpec("texture", clip), RatePoint("x264:preset=no-such-preset", "crf", "30"))
+    with pytest.raises(BenchmarkError, match=r"texture: 'lvc encode .*no-such-preset.*' failed with"):
+        evaluate(job)
+
+
+def test_pictures_of_raw_video_and_of_files_that_are_none(clip, tmp_path):
+    frames = list(frames_of(clip, frames=3))
+    raw = tmp_path / "raw.yuv"
+    raw.write_bytes(b"".join(plane.tobytes() for frame in frames for plane in frame.planes))
+    sequence = SequenceSpec("raw", raw, size=(176, 164))
+    assert (describe(sequence).width, describe(sequence).height) == (176, 164)
+    again = list(frames_of(raw, size=(176, 164)))
+    assert len(again) == 3
+    assert all((a.y == b.y).all() and (a.v == b.v).all() for a, b in zip(frames, again, strict=True))
+    with pytest.raises(BenchmarkError, match="needs its size"):
+        describe(SequenceSpec("raw", raw))
+    bad = tmp_path / "bad.mkv"
+    bad.write_bytes(b"not a video")
+    with pytest.raises(BenchmarkError, match=r"bad\.mkv: cannot be read"):
+        describe(SequenceSpec("bad", bad))
+
+
+@pytest.mark.slow
+def test_demo_script(clip, tmp_path, capsys):
+    arguments = ["--clip", str(clip), "--frames", "3", "--intra-period", "3", "--out", str(tmp_path / "out"),
+                 "--test", "x264:preset=ultrafast@crf=18,24,30,36",
+                 "--anchor", "x265:preset=ultrafast@crf=18,24,30,36"]
+    assert demo.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.count("x264 ultrafast") == 5
+    assert out.count("x265 ultrafast") == 5
+    for metric in ("RGB PSNR (dB)", "YUV PSNR 6:1:1 (dB)", "MS-SSIM"):
+        assert metric in out
+    for name in ("rd.png", "side_by_side.png"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+    assert len(json.loads((tmp_path / "out" / "results.json").read_text())["points"]) == 8
