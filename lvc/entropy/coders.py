@@ -25,6 +25,9 @@ SYMBOL_MAX = 2**15 - 1
 
 LIKELIHOOD_MIN = 1e-9
 
+SMOOTH_INDEX = 21
+"""Smallest scale index (a scale of 0.3) that latents see in training."""
+
 
 class Coder(Protocol):
     """Codes quantized latents under a conditional (hyperprior) or a factorized model."""
@@ -44,8 +47,8 @@ class Estimate:
     """Counts bits; differentiable.
 
     Args:
-        noise: True (training): the rate is that of y plus uniform noise, the values that come back are
-            rounded with straight-through gradients. False: the rate of the rounded values.
+        noise: True in training: gradients of the rate are those of values plus uniform noise. False: the rate
+            of the rounded values, as it would be written.
 
     Attributes:
         bits: (N,) tensor of bits a sample, summed over all calls since the last ``take``.
@@ -66,10 +69,16 @@ class Estimate:
         with torch.autocast(y.device.type, enabled=False):
             y = y.float()
             y_hat = round_ste(y)
-            value = y + torch.rand_like(y) - 0.5 if self.noise else y_hat
-            if mean is not None:
-                value = value - mean
-            self._count(logistic_bits(value, index))
+            centre = 0.0 if mean is None else mean
+            bits = logistic_bits(y_hat.detach() - centre if self.noise else y_hat - centre, index)
+            if self.noise:
+                # The distributions learn from the symbols as they are coded, the latents from a smooth
+                # version of the rate: values plus noise, under scales that are not so small that a value
+                # just beyond 1/2 would outweigh all others.
+                noisy = y + torch.rand_like(y) - 0.5 - (centre if mean is None else mean.detach())
+                smooth = logistic_bits(noisy, index.detach().clamp_min(SMOOTH_INDEX))
+                bits = bits + (smooth - smooth.detach())
+            self._count(bits)
         return y_hat
 
     def factorized(self, z: Tensor | None, shape: tuple[int, int, int, int], limit: int,
