@@ -25,7 +25,7 @@ import av
 import av.codec
 
 from lvc.codecs.annexb import START, h265_type, split_units
-from lvc.codecs.picture import crop_frame, from_av, one_line, pad_frame, padded_size, to_av
+from lvc.codecs.picture import crop_frame, from_av, one_line, pad_frame, padded_size, to_av, to_packet
 from lvc.errors import CodecError, CorruptStreamError, UsageError
 from lvc.types import MAX_DIMENSION, Frame
 
@@ -140,7 +140,7 @@ class HevcIntra:
         limit = (size[0] + 64) * (size[1] + 64)
         context.options = {"err_detect": "explode", "max_pixels": str(limit)}
         try:
-            frames = context.decode(av.Packet(annex_b)) + context.decode(None)
+            frames = context.decode(to_packet(annex_b)) + context.decode(None)
         except (av.FFmpegError, ValueError) as error:
             raise CorruptStreamError(f"HEVC picture cannot be decoded: {one_line(error)}") from error
         if len(frames) != 1 or frames[0].is_corrupt:

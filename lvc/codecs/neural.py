@@ -29,6 +29,9 @@ _PARAMS = {"intra": INTRA_KINDS, "motion": ("classical", "network")}
 _CODEC_IDS = {"dvc": CodecId.DVC, "dvc-lite": CodecId.DVC_LITE}
 _QP_OFFSET = -3
 
+DEAD_ZONE = 0.0
+"""Of the encoder's rounding (lvc.entropy.Write)."""
+
 
 def hevc_qp(quality: int) -> int:
     """HEVC QP of I frames: that of the P frames' quantization step less 3, since all of a GOP rests on it."""
@@ -166,7 +169,7 @@ class NeuralEncoder:
             payload = c.hevc.encode(frame, hevc_qp(quality))
             c.reference = c.hevc.decode(payload, frame.width, frame.height)
         else:
-            coder = Write()
+            coder = Write(DEAD_ZONE)
             picture = (c.intra_picture if intra else c.inter_picture)(coder, frame, quality)
             payload = coder.finish()
             c.reference = c.frame(picture, frame.pts)

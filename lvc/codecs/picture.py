@@ -47,6 +47,18 @@ def to_av(frame: Frame, pts: int) -> av.VideoFrame:
     return picture
 
 
+def to_packet(data: bytes) -> av.Packet[Any]:
+    """Copy coded bytes into a packet of PyAV.
+
+    ``av.Packet(data)`` would only refer to the bytes. To let go of them takes the interpreter lock, which a
+    decoder's thread may never get: PyAV holds it while it flushes or frees the decoder, which waits for that
+    thread.
+    """
+    packet: av.Packet[Any] = av.Packet(len(data))
+    packet.update(data)
+    return packet
+
+
 def from_av(picture: Any, size: tuple[int, int], pts: int) -> Frame:
     """Copy a decoded picture; 10-bit samples are rounded to 8 bits.
 

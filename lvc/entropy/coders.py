@@ -105,17 +105,25 @@ def density_likelihood(density: EntropyBottleneck, values: Tensor) -> Tensor:
 
 
 class Write:
-    """Writes symbols into a range coder; ``finish`` gives the bytes. One sample (N = 1) at a time."""
+    """Writes symbols into a range coder; ``finish`` gives the bytes. One sample (N = 1) at a time.
 
-    def __init__(self) -> None:
+    Args:
+        dead_zone: 0 rounds to the nearest integer. Above 0, magnitudes of conditional latents are rounded up
+            only from a fraction of 1/2 + dead_zone on: a plain form of rate-distortion optimized quantization.
+    """
+
+    def __init__(self, dead_zone: float = 0.0) -> None:
         self._encoder = RangeEncoder()
+        self._dead_zone = dead_zone
 
     def conditional(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
                     tables: CdfTables | None) -> Tensor:
         assert y is not None
         assert tables is not None
         offset = 0 if mean is None else mean
-        symbols = torch.round(y.float() - offset).clamp(-SYMBOL_MAX, SYMBOL_MAX)
+        value = y.float() - offset
+        shrunk = value.sign() * (value.abs() - self._dead_zone).clamp_min(0.0)
+        symbols = torch.round(shrunk).clamp(-SYMBOL_MAX, SYMBOL_MAX)
         self._encoder.push(tables, _numpy(symbols, torch.int16), _numpy(index, torch.uint8))
         return symbols + offset
 

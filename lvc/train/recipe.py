@@ -7,9 +7,11 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from lvc.errors import UsageError
+from lvc.models import CONFIGS
+from lvc.types import MAX_QUALITY
 
 LOSSES = ("flow", "me", "m", "mc", "rd")
 REFERENCES = ("hevc", "clean")
@@ -57,7 +59,8 @@ class Stage:
     motion: str = "classical"
 
     def __post_init__(self) -> None:
-        if (self.steps > 0) == (self.minutes > 0):
+        _check_types(self, f"stage {self.name}: ")
+        if min(self.steps, self.minutes) < 0 or (self.steps > 0) == (self.minutes > 0):
             raise UsageError(f"stage {self.name}: give either steps or minutes")
         for key, known in (("model", ("inter", "intra")), ("loss", LOSSES), ("reference", REFERENCES),
                            ("motion", MOTIONS),
@@ -67,6 +70,15 @@ class Stage:
                                  f"not {getattr(self, key)!r}")
         if self.model == "inter" and self.frames < 2:
             raise UsageError(f"stage {self.name}: the inter model needs at least 2 frames")
+        if self.model == "intra" and self.loss != "rd":
+            raise UsageError(f"stage {self.name}: the intra model has the loss rd only")
+        if min(self.frames, self.batch) < 1 or self.warmup < 0 or min(self.lr, self.lr_end) < 0:
+            raise UsageError(f"stage {self.name}: frames and batch must be at least 1, warmup and rates 0")
+        if len(self.crop) != 2 or len(self.qualities) != 2:
+            raise UsageError(f"stage {self.name}: crop and qualities are pairs")
+        low, high = self.qualities
+        if not 0 <= low <= high <= MAX_QUALITY:
+            raise UsageError(f"stage {self.name}: qualities must be within 0 to {MAX_QUALITY}, low one first")
 
     @property
     def needs_flows(self) -> bool:
@@ -108,6 +120,19 @@ class Recipe:
     val_frames: int = 8
     val_qualities: tuple[int, ...] = (16, 28, 40, 52)
 
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.model not in CONFIGS:
+            raise UsageError(f"unknown model {self.model!r} (there are: {', '.join(CONFIGS)})")
+        if not self.stages:
+            raise UsageError("no [[stage]]")
+        if self.autocast not in ("", "bfloat16"):
+            raise UsageError(f"autocast must be bfloat16 or empty, not {self.autocast!r}")
+        if not 0 <= self.ema < 1 or self.clip <= 0 or self.seed < 0:
+            raise UsageError("ema must be from 0 to below 1, clip above 0, seed at least 0")
+        if self.val_frames < 1 or not all(0 <= q <= MAX_QUALITY for q in self.val_qualities):
+            raise UsageError(f"val_frames must be at least 1, val_qualities within 0 to {MAX_QUALITY}")
+
 
 def load_recipe(source: str | Path) -> Recipe:
     """Read a recipe: a TOML file, or the name of one that ships with the package.
@@ -115,7 +140,7 @@ def load_recipe(source: str | Path) -> Recipe:
     Raises UsageError that names the file and what is wrong.
     """
     path = Path(source)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or path.is_file():
         where: Any = path
     else:
         where = resources.files("lvc.train") / "recipes" / f"{source}.toml"
@@ -126,9 +151,9 @@ def load_recipe(source: str | Path) -> Recipe:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{source}: {error}") from error
     stages = raw.pop("stage", [])
-    if not stages:
-        raise UsageError(f"{source}: no [[stage]]")
     try:
+        if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
+            raise UsageError("stage must be written as [[stage]]")
         return _build(Recipe, {**raw, "stages": tuple(_build(Stage, stage) for stage in stages)})
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
@@ -142,3 +167,15 @@ def _build(kind: type[Any], values: dict[str, Any]) -> Any:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except TypeError as error:
         raise UsageError(str(error)) from None
+
+
+def _check_types(values: Any, where: str = "") -> None:
+    """UsageError where a field is not of its declared type; whole numbers do for real ones."""
+    for name, hint in get_type_hints(type(values)).items():
+        value = getattr(values, name)
+        items, kind = (value, get_args(hint)[0]) if get_origin(hint) is tuple else ((value,), hint)
+        allowed = (int, float) if kind is float else kind
+        if not isinstance(items, tuple) or not all(
+                isinstance(v, allowed) and (kind is bool or not isinstance(v, bool)) for v in items):
+            wanted = f"a list of {kind.__name__}" if get_origin(hint) is tuple else kind.__name__
+            raise UsageError(f"{where}{name} must be {wanted}, not {value!r}")

@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from lvc.coding import CdfTables
 from lvc.entropy import FactorizedModel, Hyperprior
-from lvc.errors import LvcError, WeightsError
+from lvc.errors import WeightsError
 from lvc.models import InterModel, IntraModel, ModelConfig
-from lvc.ops.integer import WEIGHT_SHIFT, IntConv2d
+from lvc.ops.integer import EXACT_LIMIT, WEIGHT_SHIFT, IntConv2d
+from lvc.types import MAX_QUALITY
 
 DIGEST_BYTES = 16
 
@@ -74,8 +75,9 @@ def load_weights(name: str | Path) -> Weights:
         raise WeightsError(f"weights {path.name} are damaged: SHA-256 {sha256[:16]}, not {expected[:16]}")
     try:
         return _parse(path, bytes.fromhex(sha256)[:DIGEST_BYTES])
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, LvcError) as error:
-        raise WeightsError(f"weights {path.name} cannot be used: {error}") from error
+    except Exception as error:  # a changed configuration can fail anywhere in building the models
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"weights {path.name} cannot be used: {reason or type(error).__name__}") from error
 
 
 def _parse(path: Path, digest: bytes) -> Weights:
@@ -107,6 +109,18 @@ def _set_state(model: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> Non
                 table, array = key[len(start):].split(".")
                 arrays.setdefault(table, {})[array] = value.numpy()
         module.set_tables({table: CdfTables.from_arrays(parts) for table, parts in arrays.items()})
+    _check_exact(model)
+
+
+def _check_exact(model: nn.Module) -> None:
+    """What the entropy decoder depends on must be integer, and its sums exact. Raises ValueError if not."""
+    for name, module in model.named_modules():
+        if isinstance(module, IntConv2d) and not module.largest_sum() < EXACT_LIMIT:
+            raise ValueError(f"sums in {name} are not exact in float32")
+        if isinstance(module, Hyperprior):
+            shape, expected = tuple(module.base_index.frozen.shape), (MAX_QUALITY + 1, module.channels)
+            if shape != expected or module.base_index.frozen.is_floating_point():
+                raise ValueError(f"{name} has a table of indices of shape {shape}, not {expected}")
 
 
 def table_owners(model: nn.Module) -> dict[str, FactorizedModel | Hyperprior]:
@@ -121,18 +135,31 @@ def table_owners(model: nn.Module) -> dict[str, FactorizedModel | Hyperprior]:
 
 @torch.no_grad()
 def freeze(model: nn.Module) -> None:
-    """Turn a trained model into what is shipped: its integer layers and tables are fixed from here on."""
+    """Turn a trained model into what is shipped, in place: integers fixed, the rest as float16 holds it.
+
+    Tables are made last, out of parameters as they are stored: so what is loaded again freezes to the same.
+    """
     for module in model.modules():
         if isinstance(module, IntConv2d):
             weight, bias = module.integers()
             module.weight.copy_(weight * 2.0**-WEIGHT_SHIFT)
             module.bias.copy_(bias * 2.0**-WEIGHT_SHIFT)
+    exact = _integer_biases(model)
+    for name, parameter in model.named_parameters():
+        if name not in exact:
+            parameter.copy_(parameter.half())
     for owner in table_owners(model).values():
         owner.freeze()
 
 
-def save_weights(path: Path, inter: InterModel, intra: IntraModel | None, metadata: dict[str, str]) -> bytes:
-    """Freeze the models and write them to ``path``. Returns the digest of the file (16 bytes).
+def _integer_biases(model: nn.Module) -> set[str]:
+    """Names of the parameters that float16 might not hold exactly."""
+    return {f"{name}.bias" for name, module in model.named_modules() if isinstance(module, IntConv2d)}
+
+
+def save_weights(path: Path, inter: InterModel, intra: IntraModel | None,
+                 metadata: dict[str, str]) -> bytes:
+    """Freeze the models (see :func:`freeze`) and write them. Returns the digest of the file (16 bytes).
 
     ``metadata`` (recipe, figures, ...) goes into the file beside the configuration.
     """
@@ -141,16 +168,28 @@ def save_weights(path: Path, inter: InterModel, intra: IntraModel | None, metada
         if model is None:
             continue
         freeze(model)
-        exact = {f"{name}.bias" for name, module in model.named_modules() if isinstance(module, IntConv2d)}
+        half_keys = {name for name, _ in model.named_parameters()} - _integer_biases(model)
         for key, value in model.state_dict().items():
-            half = value.is_floating_point() and key not in exact
-            tensors[prefix + key] = (value.half() if half else value).contiguous()
+            tensors[prefix + key] = (value.half() if key in half_keys else value).contiguous()
         for name, owner in table_owners(model).items():
             for table, cdf in owner.tables().items():
                 for array, values in cdf.arrays().items():
                     tensors[f"{prefix}{name}.tables.{table}.{array}"] = torch.from_numpy(values.copy())
-    data = save_safetensors(tensors, {**metadata, "config": inter.config.to_json()})
+    data = _sorted_head(save_safetensors(tensors, {**metadata, "config": inter.config.to_json()}))
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(data)
     temporary.replace(path)
     return hashlib.sha256(data).digest()[:DIGEST_BYTES]
+
+
+def _sorted_head(data: bytes) -> bytes:
+    """Bring the metadata of a safetensors file into order: the library writes it in a random one.
+
+    Without this, equal weights would have another digest every time.
+    """
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + size])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]

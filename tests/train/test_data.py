@@ -17,10 +17,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from lvc.codecs.motion import quarter_flow
 from lvc.errors import UsageError, VideoError
 from lvc.train import flowteacher
-from lvc.train.data import ClipDataset, FlowStore, FrameStore, batches, load_manifest, prepare
-from lvc.train.flowteacher import prepare_flows, quarter_flow
+from lvc.train.cache import FlowStore, FrameStore, load_manifest, prepare
+from lvc.train.data import ClipDataset, batches
+from lvc.train.flowteacher import prepare_flows
 
 Array = npt.NDArray[np.uint8]
 MOTION = (3, 2)

@@ -1,0 +1,1 @@
+"""The command ``lvc``; ``python -m lvc.cli`` is the same."""

@@ -1,0 +1,156 @@
+"""Codecs by name, by codec string, and by stream header.
+
+Neural codecs are imported when one is asked for, so that external ones work without loading torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lvc.bitstream import CodecId, StreamHeader
+from lvc.codecs.base import Codec, Decoder, Encoder
+from lvc.codecs.external import EXTERNAL
+from lvc.errors import CodecError, UsageError, WeightsError
+from lvc.types import EncodeOptions, VideoInfo
+
+_OPTIONS = ("quality", "intra_period", "threads")
+
+
+def parse_codec_string(text: str) -> tuple[str, dict[str, str]]:
+    """Take ``name:key=value,key=value`` apart.
+
+    Returns:
+        (name, parameters), without any check whether there is such a codec, or such a parameter.
+
+    Raises:
+        UsageError: no name, a parameter that is not ``key=value``, or one that comes twice.
+    """
+    name, colon, rest = text.strip().partition(":")
+    if not name:
+        raise UsageError(f"codec {text!r} has no name (it looks like x265:preset=fast,crf=27)")
+    params: dict[str, str] = {}
+    if colon and not rest:
+        raise UsageError(f"codec {text!r}: nothing follows the colon")
+    for item in rest.split(",") if rest else ():
+        key, equals, value = item.partition("=")
+        key, value = key.strip(), value.strip()
+        if not key or not equals or not value:
+            raise UsageError(f"codec {text!r}: {item!r} is not of the form key=value")
+        if key in params:
+            raise UsageError(f"codec {text!r}: {key} comes twice")
+        params[key] = value
+    return name.strip(), params
+
+
+def codec_names() -> list[str]:
+    """Names of all codecs: ours that have weights first, then external ones. Loads torch."""
+    from lvc.codecs.neural import neural_names
+
+    return [*neural_names(), *(codec.name for codec in EXTERNAL)]
+
+
+def get_codec(name: str) -> Codec:
+    """The codec of a name.
+
+    Raises:
+        CodecError: there is none.
+        WeightsError: its weights are missing or damaged.
+    """
+    for codec in EXTERNAL:
+        if codec.name == name:
+            return codec
+    from lvc.codecs.neural import load_neural, neural_names
+
+    if name not in neural_names():
+        raise CodecError(f"unknown codec {name!r} (there are: {', '.join(codec_names())})")
+    return load_neural(name)
+
+
+@dataclass(slots=True)
+class ConfiguredCodec:
+    """A codec with the parameters of a codec string. Implements lvc.codecs.base.Codec.
+
+    The parameters go over those of EncodeOptions; ``quality``, ``intra_period`` and ``threads`` are options
+    of that name.
+    """
+
+    codec: Codec
+    params: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """As in codec strings, without parameters."""
+        return self.codec.name
+
+    @property
+    def codec_id(self) -> int:
+        """Number in the bitstream."""
+        return self.codec.codec_id
+
+    @property
+    def weights_digest(self) -> bytes:
+        """As of Codec."""
+        return self.codec.weights_digest
+
+    def options(self, options: EncodeOptions) -> EncodeOptions:
+        """``options`` with the parameters put over them. Raises UsageError on a value that makes no sense."""
+        params = {**options.params, **self.params}
+        values: dict[str, int] = {}
+        for key in _OPTIONS:
+            if key in params:
+                text = params.pop(key)
+                try:
+                    values[key] = int(text)
+                except ValueError:
+                    raise UsageError(f"{self.name}: {key} must be a whole number, not {text!r}") from None
+        return replace(options, quality=values.get("quality", options.quality),
+                       intra_period=values.get("intra_period", options.intra_period),
+                       threads=values.get("threads", options.threads), params=params)
+
+    def encoder(self, video: VideoInfo, options: EncodeOptions) -> Encoder:
+        """An encoder. Raises UsageError on parameters that the codec does not take."""
+        return self.codec.encoder(video, self.options(options))
+
+    def decoder(self, header: StreamHeader) -> Decoder:
+        """A decoder for a stream of this codec."""
+        return self.codec.decoder(header)
+
+
+def open_codec(text: str) -> ConfiguredCodec:
+    """The codec of a codec string, ``dvc-lite`` or ``x265:preset=veryfast,tune=zerolatency,crf=27``.
+
+    Raises:
+        UsageError: the string is malformed.
+        CodecError: there is no such codec.
+        WeightsError: its weights are missing or damaged.
+    """
+    name, params = parse_codec_string(text)
+    return ConfiguredCodec(get_codec(name), params)
+
+
+def codec_name(codec_id: int) -> str:
+    """Name of the codec of a number, whether it is available here or not. Raises CodecError if unknown."""
+    try:
+        return CodecId(codec_id).name.lower().replace("_", "-")
+    except ValueError:
+        raise CodecError(f"the stream is of codec number {codec_id}, which this version of lvc does not know "
+                         "(a newer one may)") from None
+
+
+def codec_for_header(header: StreamHeader) -> Codec:
+    """The codec that decodes a stream.
+
+    Raises:
+        CodecError: its codec is unknown, or not available here.
+        WeightsError: the weights that come with this version are not those the stream was made with.
+    """
+    codec = get_codec(codec_name(header.codec_id))
+    if codec.weights_digest != header.weights_digest:
+        raise WeightsError(f"the stream was made with weights {_hex(header.weights_digest)} of {codec.name}, "
+                           f"this version of lvc has {_hex(codec.weights_digest)}")
+    return codec
+
+
+def _hex(digest: bytes) -> str:
+    return digest.hex() or "(none)"

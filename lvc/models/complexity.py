@@ -1,0 +1,98 @@
+"""How much a model computes: multiply-adds for each luma sample of a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lvc.coding import CdfTables
+from lvc.models.dvc import InterModel
+from lvc.models.intra import IntraModel
+from lvc.ops.compressai_adapter import GDN, EntropyBottleneck
+from lvc.ops.integer import IntConv2d
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Thousands of multiply-adds a luma sample (kMAC a pixel).
+
+    Attributes:
+        encode: all that an encoder runs, its reconstruction included.
+        decode: what a decoder runs.
+    """
+
+    encode: float
+    decode: float
+
+
+def kmac_per_pixel(model: InterModel | IntraModel, *, motion_estimation: bool = True) -> Complexity:
+    """Count the multiply-adds of convolutions (transposed and integer ones, too) and of GDN.
+
+    Warping, resampling, activations and entropy coding are not counted: a bicubic warp is about 0.02 kMAC a
+    sample and plane. The model runs once on an empty picture, which changes nothing in it.
+
+    Args:
+        model: of either kind.
+        motion_estimation: whether an encoder's flow network counts; not with classical motion.
+    """
+    device = next(model.parameters()).device
+    stride, side = model.space.stride, model.multiple  # the least picture: all layers scale with its area
+    height = width = side // stride
+    picture = torch.zeros(1, model.space.channels, height, width, device=device)
+    quality = torch.zeros(1, dtype=torch.int64, device=device)
+
+    def forward(current: Tensor | None) -> None:
+        if isinstance(model, IntraModel):
+            model(_Shapes(), current, quality, (height, width))
+            return
+        flow = None
+        if current is not None and not motion_estimation:
+            scale = model.config.flow.unshuffle
+            flow = torch.zeros(1, 2, side // scale, side // scale, device=device)
+        model(_Shapes(), current, picture, quality, flow)
+
+    kmac = []
+    for current in (picture, None):
+        with torch.inference_mode(), _counting(model) as count:
+            forward(current)
+        kmac.append(count() / (1000.0 * side * side))
+    return Complexity(encode=kmac[0], decode=kmac[1])
+
+
+class _Shapes:
+    """A coder that only gives tensors of the right shapes."""
+
+    def conditional(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
+                    tables: CdfTables | None) -> Tensor:
+        return torch.zeros_like(index)
+
+    def factorized(self, z: Tensor | None, shape: tuple[int, int, int, int], limit: int,
+                   density: EntropyBottleneck, tables: CdfTables | None) -> Tensor:
+        return torch.zeros(shape, device=next(density.parameters()).device)
+
+
+@contextmanager
+def _counting(model: nn.Module) -> Iterator[Callable[[], int]]:
+    total = 0
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            total += output.numel() * module.weight[0].numel()
+        elif isinstance(module, nn.ConvTranspose2d):
+            total += inputs[0].numel() * module.weight[0].numel()
+        elif isinstance(module, IntConv2d):
+            total += output.numel() * module.weight.shape[1]
+        elif isinstance(module, GDN):
+            total += output.numel() * output.shape[1]
+
+    handles = [module.register_forward_hook(hook) for module in model.modules()]
+    try:
+        yield lambda: total
+    finally:
+        for handle in handles:
+            handle.remove()
