@@ -36,7 +36,8 @@ def make_frames() -> FrameMaker:
         frames = []
         for i in range(n):
             y = np.ascontiguousarray(texture[:height, 2 * i:2 * i + width])
-            v = np.ascontiguousarray(texture[:height + 1, 2 * i:2 * i + width + 1][::2, ::2])[:shape[0], :shape[1]]
+            v = np.ascontiguousarray(texture[:height + 1, 2 * i:2 * i + width + 1][::2, ::2])
+            v = v[:shape[0], :shape[1]]
             frames.append(Frame(y, np.full(shape, 100 + i % 50, np.uint8), v // 2 + 60, pts[i] if pts else i))
         return frames
 
@@ -124,7 +125,7 @@ def _texture(rng: np.random.Generator, height: int, width: int, sigma: float, co
 
 def moving_frames(count: int, width: int, height: int, *, seed: int = 0,
                   motion: tuple[int, int] = (4, 2)) -> list[Frame]:
-    """Textured frames whose content travels by ``motion`` (even dx, dy) luma samples a frame; pts 0, 1, ..."""
+    """Textured frames whose content travels by ``motion`` (even dx, dy) luma samples a frame; pts 0, 1, 2."""
     rng = np.random.default_rng(seed)
     dx, dy = motion
     big_w, big_h = width + abs(dx) * count + 2, height + abs(dy) * count + 2
@@ -135,7 +136,8 @@ def moving_frames(count: int, width: int, height: int, *, seed: int = 0,
         # The window moves against the content, from the side that keeps its offset at zero or above.
         left, top = (d * (count - t) if d > 0 else -d * t for d in (dx, dy))
         half = np.s_[top // 2 : top // 2 + (height + 1) // 2, left // 2 : left // 2 + (width + 1) // 2]
-        frames.append(Frame(y[top : top + height, left : left + width].copy(), u[half].copy(), v[half].copy(), t))
+        luma = y[top : top + height, left : left + width].copy()
+        frames.append(Frame(luma, u[half].copy(), v[half].copy(), t))
     return frames
 
 

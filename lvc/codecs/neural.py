@@ -47,6 +47,8 @@ class NeuralCodec:
     """
 
     def __init__(self, weights: Weights) -> None:
+        if weights.name not in _CODEC_IDS:
+            raise WeightsError(f"weights of the configuration {weights.name!r}, which no codec has")
         self.weights = weights
         self.name = weights.name
         self.codec_id = int(_CODEC_IDS[weights.name])
@@ -190,12 +192,12 @@ class NeuralDecoder:
     def push(self, packet: Packet) -> list[Frame]:
         """Decode a packet. Raises CorruptStreamError on a payload that cannot be right."""
         c = self._coder
-        if not 0 <= packet.quality <= MAX_QUALITY:
-            raise CorruptStreamError(f"quality {packet.quality} is above {MAX_QUALITY}")
         intra = packet.kind == PacketKind.INTRA
         if not intra and c.reference is None:
             raise CorruptStreamError("an inter frame without the intra frame that it needs")
         try:
+            if not 0 <= packet.quality <= MAX_QUALITY:
+                raise CorruptStreamError(f"quality {packet.quality} is above {MAX_QUALITY}")
             if intra and c.intra == "hevc":
                 frame = c.hevc.decode(packet.payload, c.video.width, c.video.height)
                 frame = Frame(frame.y, frame.u, frame.v, packet.pts)

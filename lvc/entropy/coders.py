@@ -163,7 +163,8 @@ class Read:
         self._decoder.close()
 
     def _tensor(self, symbols: np.ndarray, limit: int) -> Tensor:
-        if symbols.size and int(np.abs(symbols).max()) > limit:
+        # (not by the magnitude: that of the least int32 is negative)
+        if symbols.size and not -limit <= int(symbols.min()) <= int(symbols.max()) <= limit:
             raise CorruptStreamError(f"a symbol is beyond {limit}")
         return torch.from_numpy(symbols).to(self._device, torch.float32)
 

@@ -109,7 +109,7 @@ class Hyperprior(nn.Module):
             previous, x_max = width, 255
         decoder.append(IntConv2d(previous, inputs, 1, x_max=x_max, low=-1023, high=1023, gain=0.1))
         self.decoder = nn.Sequential(*decoder)
-        self.base_index = QualityTable(channels, start=8.0, unit=512.0)
+        self.base_index = QualityTable(channels, start=8.0, unit=128.0)
         self._scale_tables: CdfTables | None = None
 
     def forward(self, coder: Coder, y: Tensor | None, quality: Tensor, size: tuple[int, int]) -> Tensor:

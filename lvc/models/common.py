@@ -15,7 +15,7 @@ from lvc.ops.transforms import AnalysisTransform, Layer, SynthesisTransform, sta
 GAMMA_START = 1e-4
 """GDN's gamma where autoencoders start as linear transforms: nearly the identity, but not stuck there."""
 
-GAIN_UNIT = 8.0
+GAIN_UNIT = 2.0
 """Gains learn this much faster than other parameters: a factor of 2 must not take thousands of steps."""
 
 

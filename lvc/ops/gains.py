@@ -61,5 +61,5 @@ class QualityTable(nn.Module):
     @torch.no_grad()
     def freeze(self) -> None:
         """Fix the integers of all qualities, as they are now."""
-        every = torch.arange(MAX_QUALITY + 1)
+        every = torch.arange(MAX_QUALITY + 1, device=self.knots.device)
         self.frozen = torch.round(self(every)[:, :, 0, 0]).to(torch.int16)

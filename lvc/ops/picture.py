@@ -68,7 +68,9 @@ class Rgb444:
                    (1.1643836, 2.0172321, 0.0))
 
     def pack(self, y: Tensor, uv: Tensor) -> Tensor:
-        uv = F.interpolate(uv, size=y.shape[-2:], mode="bilinear", align_corners=False)
+        # Nearest, not bilinear: the mean in unpack is its exact inverse, so chroma of the reference is not
+        # blurred again with every frame.
+        uv = F.interpolate(uv, size=y.shape[-2:], mode="nearest")
         yuv = torch.cat((y - 16.0, uv - 128.0), 1)
         return torch.einsum("rc,nchw->nrhw", y.new_tensor(self._YUV_TO_RGB), yuv)
 

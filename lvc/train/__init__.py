@@ -1,4 +1,4 @@
-"""Training. ``lvc train RECIPE`` and ``python -m lvc.train RECIPE`` both come here."""
+"""Training: ``lvc train RECIPE`` comes here."""
 
 from __future__ import annotations
 

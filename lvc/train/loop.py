@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,18 @@ from tqdm import tqdm
 
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.neural import hevc_qp
-from lvc.errors import LvcError, UsageError
+from lvc.errors import UsageError
 from lvc.models import CONFIGS, InterModel, IntraModel
 from lvc.train.data import ClipDataset, batches
 from lvc.train.losses import Pictures, inter_loss, intra_loss
 from lvc.train.recipe import Recipe, Stage
 from lvc.types import Frame
 from lvc.weights import load_weights
+
+LR_FACTORS = ((".density.", 10.0), (".entropy.decoder.", 0.2), (".synthesis.", 0.05))
+"""Learning rates relative to the rest, by a part of the parameter's name. Factorized densities start wide, and
+every hyper-latent pays for it. In integer layers inputs go up to 255, so small changes go a long way, as they
+do in transforms that start at an optimum."""
 
 
 class Trainer:
@@ -54,6 +60,8 @@ class Trainer:
                 if module is not None:
                     self.models[name].load_state_dict(module.state_dict())
             unfreeze(self.models)
+        for stage in recipe.stages:
+            self._parameters(stage)  # names that are wrong are noticed now, not after hours
         self.models.to(memory_format=torch.channels_last)
         self.ema = {k: v.detach().clone() for k, v in self.models.named_parameters()}
         self.stage_index = self.stage_step = self.step = 0
@@ -84,16 +92,15 @@ class Trainer:
         try:
             state = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
             self.models.load_state_dict(state["models"])
-        except (RuntimeError, KeyError, OSError, ValueError) as error:
-            raise LvcError(f"{self.checkpoint_path} does not fit the recipe: {error}") from error
-        self.ema = state["ema"]
-        for name in ("stage_index", "stage_step", "step", "stage_seconds", "total_seconds",
-                     "best_score"):
-            if name in state:
+            self.ema = state["ema"]
+            for name in ("stage_index", "stage_step", "step", "stage_seconds", "total_seconds", "best_score"):
                 setattr(self, name, state[name])
-        if state["optimizer"] is not None and self.stage_index < len(self.recipe.stages):
-            self.optimizer = self._make_optimizer(self.stage)
-            self.optimizer.load_state_dict(state["optimizer"])
+            if state["optimizer"] is not None and self.stage_index < len(self.recipe.stages):
+                self.optimizer = self._make_optimizer(self.stage)
+                self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, KeyError, OSError, ValueError, EOFError, UnpicklingError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UsageError(f"{self.checkpoint_path} is damaged or of another recipe: {reason}") from error
 
     @property
     def stage(self) -> Stage:
@@ -157,7 +164,7 @@ class Trainer:
         pictures, quality, reference = batch
         rate = learning_rate(stage, self.stage_step, progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         torch.manual_seed(hash((self.recipe.seed, self.step)) % 2**63)  # the noise of this step
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.autocast == "bfloat16"):
             if stage.model == "intra":
@@ -175,9 +182,9 @@ class Trainer:
             self.optimizer.step()
             decay = min(self.recipe.ema, (1.0 + self.step) / (10.0 + self.step))
             with torch.no_grad():
+                # All of them: left-over gradients of a former stage are not there after a resumption.
                 for name, p in self.models.named_parameters():
-                    if p.grad is not None:
-                        self.ema[name].lerp_(p, 1.0 - decay)
+                    self.ema[name].lerp_(p, 1.0 - decay)
         else:
             figures["skipped"] = 1.0
         return {**figures, "grad_norm": norm, "lr": rate}
@@ -185,17 +192,29 @@ class Trainer:
     def _progress(self, stage: Stage) -> float:
         return self.stage_step / stage.steps if stage.steps else self.stage_seconds / (60 * stage.minutes)
 
-    def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
+    def _parameters(self, stage: Stage) -> list[tuple[str, nn.Parameter]]:
         model = self.models[stage.model]
-        parts = [model.get_submodule(name) for name in stage.train] if stage.train else [model]
-        parameters = [p for part in parts for p in part.parameters()]
+        try:
+            parts = [model.get_submodule(name) for name in stage.train] if stage.train else [model]
+        except AttributeError as error:
+            raise UsageError(f"stage {stage.name}: no such part to train: {error}") from None
+        return [item for part in parts for item in part.named_parameters()]
+
+    def _make_optimizer(self, stage: Stage) -> torch.optim.Optimizer:
+        named = self._parameters(stage)
+        parameters = [p for _, p in named]
         if not parameters:
             raise UsageError(f"stage {stage.name}: nothing to train in {', '.join(stage.train)}")
         for p in self.models.parameters():
             p.requires_grad_(False)
         for p in parameters:
             p.requires_grad_(True)
-        return torch.optim.AdamW(parameters, stage.lr, weight_decay=0.0)
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, p in named:
+            factor = next((f for part, f in LR_FACTORS if part in f".{name}"), 1.0)
+            groups.setdefault(factor, []).append(p)
+        return torch.optim.AdamW([{"params": params, "factor": factor} for factor, params in groups.items()],
+                                 stage.lr, weight_decay=0.0)
 
     # -- data ----------------------------------------------------------------------------------------------
 
@@ -251,6 +270,7 @@ class Trainer:
         if figures:
             index = min(self.stage_index, len(self.recipe.stages) - 1)
             self._log("validation", self.recipe.stages[index], figures)
+            self.save()  # with the best score so far
 
 
 def learning_rate(stage: Stage, step: int, progress: float) -> float:

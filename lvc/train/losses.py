@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lvc.entropy import Estimate
@@ -13,6 +12,7 @@ from lvc.models import InterModel, IntraModel
 from lvc.ops.gains import quantization_step
 from lvc.ops.picture import PictureSpace
 from lvc.ops.rounding import clamp_ste, round_ste
+from lvc.ops.warp import resize_flow
 
 LAMBDA_SCALE = 7.5
 """Bits a squared error is worth, times the squared quantization step: HEVC's 0.85 * 2**((QP - 12) / 3)."""
@@ -98,8 +98,9 @@ def inter_loss(model: InterModel, kind: str, pictures: Pictures, reference: Tens
     totals, losses = Totals(), []
     for t in range(1, frames):
         current = pictures.pack(space, t)
-        size = tuple(side * space.stride // model.config.flow.unshuffle for side in current.shape[-2:])
-        teacher = None if pictures.flow is None else F.interpolate(pictures.flow[:, t - 1], size)
+        size = (current.shape[2] * space.stride // model.config.flow.unshuffle,
+                current.shape[3] * space.stride // model.config.flow.unshuffle)
+        teacher = None if pictures.flow is None else resize_flow(pictures.flow[:, t - 1], size, 1.0)
         if kind in ("flow", "me"):
             flow = model.motion_estimation(space.unpack(current)[0], space.unpack(reference)[0])
             if kind == "flow":
@@ -127,7 +128,8 @@ def inter_loss(model: InterModel, kind: str, pictures: Pictures, reference: Tens
         totals.add("psnr", psnr_of(luma, pixels))
         totals.add("psnr_prediction", psnr_of(squared_error(space, out.prediction, current, 0.0)[1], pixels))
         totals.add("psnr_warped", psnr_of(squared_error(space, out.warped, current, 0.0)[1], pixels))
-        reference = decoded_reference(space, out.picture)
+        # Before "rd", the residual is not trained, and the source stands in for the decoded frame.
+        reference = decoded_reference(space, out.picture) if kind == "rd" else current
         if detach:
             reference = reference.detach()
     loss = torch.stack(losses).mean()

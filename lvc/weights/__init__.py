@@ -99,7 +99,10 @@ def _set_state(model: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> Non
     tables = {key: value for key, value in own.items() if ".tables." in key}
     state = {key: value.float() if value.dtype == torch.float16 else value
              for key, value in own.items() if key not in tables}
-    model.load_state_dict(state)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    # CompressAI has named the parameters of its densities differently over time; only training needs them.
+    if wrong := [key for key in (*missing, *unexpected) if ".density." not in key]:
+        raise WeightsError(f"{len(wrong)} parameters are missing or not known, such as {prefix}{wrong[0]}")
     model.eval().requires_grad_(False)
     for name, module in table_owners(model).items():
         arrays: dict[str, dict[str, np.ndarray]] = {}

@@ -203,7 +203,7 @@ def test_logistic_bits_are_those_of_the_distribution() -> None:
     assert len(scale_tables().cdf) == N_SCALES
 
 
-# -- what the entropy decoder depends on ------------------------------------------------------------------------
+# -- what the entropy decoder depends on ---------------------------------------------------------------
 
 
 def hyper_digest(kind: str, autocast: bool = False) -> str:
