@@ -235,8 +235,8 @@ def _write_side(source: VideoSource, writer: StreamWriter, clock: _Clock, *, cut
     return writer.offset - start
 
 
-def decode(src: PathLike, dst: PathLike, *, strict: bool = False, progress: ProgressHook | None = None,
-           on_warning: WarningHook | None = None) -> DecodeReport:
+def decode(src: PathLike, dst: PathLike, *, strict: bool = False, weights: PathLike | None = None,
+           progress: ProgressHook | None = None, on_warning: WarningHook | None = None) -> DecodeReport:
     """Decode an lvc stream into a video file.
 
     Of a damaged stream everything before the damage is decoded, and everything from the next intra frame on;
@@ -247,6 +247,7 @@ def decode(src: PathLike, dst: PathLike, *, strict: bool = False, progress: Prog
         dst: .mp4, .mov (H.264), .mkv (FFV1, lossless), .y4m, .yuv, or a folder for PNG files. Appears under
             this name when it is complete, and replaces what is there.
         strict: raise at the first damage, and write nothing.
+        weights: a weights file, for streams that were not made with the weights of the package.
         progress: called after every frame.
         on_warning: takes warnings, one line each; by default ``warnings.warn``.
 
@@ -258,7 +259,7 @@ def decode(src: PathLike, dst: PathLike, *, strict: bool = False, progress: Prog
         VideoError: the stream cannot be read, or the output not be written.
     """
     _check_different(src, dst)
-    with open_stream(src, strict=strict) as stream, _temporary_folder() as folder:
+    with open_stream(src, strict=strict, weights=weights) as stream, _temporary_folder() as folder:
         side = folder / "side.mka"
         found = stream.save_side(side)
         clock = _Clock(stream.video, stream.video.n_frames, progress)

@@ -19,6 +19,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("output", metavar="OUT",
                         help=".mp4 or .mov (H.264), .mkv (lossless), .y4m, .yuv, or a folder for PNG files")
     parser.add_argument("--strict", action="store_true", help="fail at the first damage and write nothing")
+    parser.add_argument("--weights", metavar="FILE",
+                        help="weights of your own, where the file was not made with those of the package")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors and damage")
     parser.set_defaults(run=run)
 
@@ -29,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from lvc.cli.progress import ProgressBar, ignore, warn
 
     with ProgressBar("decode", args.quiet) as bar:
-        report = decode(args.input, args.output, strict=args.strict, progress=bar,
+        report = decode(args.input, args.output, strict=args.strict, weights=args.weights, progress=bar,
                         on_warning=ignore if args.quiet else warn)
     for lost in report.damage:
         print(f"lvc: damage: {lost}", file=sys.stderr)

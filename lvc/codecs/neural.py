@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.motion import estimate_flow, new_dis, quarter_flow
 from lvc.entropy import Read, Write
-from lvc.errors import BitstreamError, CodecError, CorruptStreamError, UsageError, WeightsError
+from lvc.errors import BitstreamError, CorruptStreamError, UsageError, WeightsError
 from lvc.models import CONFIGS, InterModel
 from lvc.ops.gains import BASE_STEP, STEP_DECAY
 from lvc.ops.picture import pad_planes
@@ -222,9 +223,12 @@ def neural_names() -> list[str]:
     return [name for name in CONFIGS if name in manifest()]
 
 
-def load_neural(name: str) -> NeuralCodec:
-    """Our codec of that name. Raises CodecError if there is none, WeightsError if its weights are damaged."""
-    if name not in manifest():
-        raise CodecError(f"no codec {name!r} with weights in this version of lvc "
-                         f"(there are: {', '.join(neural_names()) or 'none'})")
-    return NeuralCodec(load_weights(name))
+def load_neural(name: str, weights: str | None = None) -> NeuralCodec:
+    """Our codec of that name, with the weights of the package or those of a safetensors file.
+
+    Raises WeightsError if they are missing, damaged, or of another codec.
+    """
+    loaded = load_weights(name if weights is None else Path(weights))
+    if loaded.name != name:
+        raise WeightsError(f"{weights} holds weights of {loaded.name}, not of {name}")
+    return NeuralCodec(loaded)

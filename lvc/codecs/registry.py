@@ -50,21 +50,24 @@ def codec_names() -> list[str]:
     return [*neural_names(), *(codec.name for codec in EXTERNAL)]
 
 
-def get_codec(name: str) -> Codec:
-    """The codec of a name.
+def get_codec(name: str, weights: str | None = None) -> Codec:
+    """The codec of a name, with the weights of the package or those of a file.
 
     Raises:
         CodecError: there is none.
+        UsageError: weights for a codec that has none.
         WeightsError: its weights are missing or damaged.
     """
     for codec in EXTERNAL:
         if codec.name == name:
+            if weights is not None:
+                raise UsageError(f"{name} has no weights")
             return codec
     from lvc.codecs.neural import load_neural, neural_names
 
-    if name not in neural_names():
+    if weights is None and name not in neural_names():
         raise CodecError(f"unknown codec {name!r} (there are: {', '.join(codec_names())})")
-    return load_neural(name)
+    return load_neural(name, weights)
 
 
 @dataclass(slots=True)
@@ -120,13 +123,15 @@ class ConfiguredCodec:
 def open_codec(text: str) -> ConfiguredCodec:
     """The codec of a codec string, ``dvc-lite`` or ``x265:preset=veryfast,tune=zerolatency,crf=27``.
 
+    ``weights=FILE`` takes weights of your own: ``dvc-lite:weights=runs/dvc-lite/best.safetensors``.
+
     Raises:
         UsageError: the string is malformed.
         CodecError: there is no such codec.
         WeightsError: its weights are missing or damaged.
     """
     name, params = parse_codec_string(text)
-    return ConfiguredCodec(get_codec(name), params)
+    return ConfiguredCodec(get_codec(name, params.pop("weights", None)), params)
 
 
 def codec_name(codec_id: int) -> str:
@@ -138,17 +143,18 @@ def codec_name(codec_id: int) -> str:
                          "(a newer one may)") from None
 
 
-def codec_for_header(header: StreamHeader) -> Codec:
-    """The codec that decodes a stream.
+def codec_for_header(header: StreamHeader, weights: str | None = None) -> Codec:
+    """The codec that decodes a stream, with the weights of the package or those of a file.
 
     Raises:
         CodecError: its codec is unknown, or not available here.
-        WeightsError: the weights that come with this version are not those the stream was made with.
+        WeightsError: these weights are not those the stream was made with.
     """
-    codec = get_codec(codec_name(header.codec_id))
+    codec = get_codec(codec_name(header.codec_id), weights)
     if codec.weights_digest != header.weights_digest:
+        whose = "this version of lvc has" if weights is None else f"{weights} is"
         raise WeightsError(f"the stream was made with weights {_hex(header.weights_digest)} of {codec.name}, "
-                           f"this version of lvc has {_hex(codec.weights_digest)}")
+                           f"{whose} {_hex(codec.weights_digest)}")
     return codec
 
 

@@ -108,8 +108,8 @@ class Write:
     """Writes symbols into a range coder; ``finish`` gives the bytes. One sample (N = 1) at a time.
 
     Args:
-        dead_zone: 0 rounds to the nearest integer. Above 0, magnitudes of conditional latents are rounded up
-            only from a fraction of 1/2 + dead_zone on: a plain form of rate-distortion optimized quantization.
+        dead_zone: 0 rounds to the nearest integer. Above 0, magnitudes of conditional latents are rounded
+            up from a fraction of 1/2 + dead_zone on only: plain rate-distortion optimized quantization.
     """
 
     def __init__(self, dead_zone: float = 0.0) -> None:

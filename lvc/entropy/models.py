@@ -109,14 +109,17 @@ class Hyperprior(nn.Module):
             previous, x_max = width, 255
         decoder.append(IntConv2d(previous, inputs, 1, x_max=x_max, low=-1023, high=1023, gain=0.1))
         self.decoder = nn.Sequential(*decoder)
-        self.base_index = QualityTable(channels, start=8.0, unit=128.0)
+        self.base_index = QualityTable(channels, start=8.0)
         self._scale_tables: CdfTables | None = None
 
     def forward(self, coder: Coder, y: Tensor | None, quality: Tensor, size: tuple[int, int]) -> Tensor:
         z = None
         if y is not None:
-            a = torch.log2(1.0 + y.abs())
-            z = self.encoder(torch.cat((a, a * y.sign()), 1) if self.means else a)
+            # Detached: the way through z and the integer decoder is long and its gradient rough. What is
+            # coded learns from the rate under given distributions.
+            side = y.detach()
+            a = torch.log2(1.0 + side.abs())
+            z = self.encoder(torch.cat((a, a * side.sign()), 1) if self.means else a)
         z_hat = self.factorized(coder, z, quality, (size[0] // self.downscale, size[1] // self.downscale))
         index, mean = self.parameters_of(z_hat, quality)
         return coder.conditional(y, index, mean, self._scale_tables)

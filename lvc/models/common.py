@@ -15,9 +15,6 @@ from lvc.ops.transforms import AnalysisTransform, Layer, SynthesisTransform, sta
 GAMMA_START = 1e-4
 """GDN's gamma where autoencoders start as linear transforms: nearly the identity, but not stuck there."""
 
-GAIN_UNIT = 2.0
-"""Gains learn this much faster than other parameters: a factor of 2 must not take thousands of steps."""
-
 
 def entropy_model(channels: int, config: EntropyConfig) -> LatentModel:
     """Build the entropy model of a latent of ``channels`` channels."""
@@ -46,8 +43,8 @@ class LatentCodec(nn.Module):
         self.stride = 1
         for layer in layers:
             self.stride *= layer.stride
-        self.log_gain = QualityTable(layers[-1].channels, unit=GAIN_UNIT)
-        self.log_inverse_gain = QualityTable(layers[-1].channels, unit=GAIN_UNIT)
+        self.log_gain = QualityTable(layers[-1].channels)
+        self.log_inverse_gain = QualityTable(layers[-1].channels)
         self.entropy = entropy_model(layers[-1].channels, entropy)
 
     @property

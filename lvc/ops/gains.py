@@ -27,15 +27,13 @@ class QualityTable(nn.Module):
     Args:
         channels: number of values.
         start: initial value everywhere.
-        unit: the parameters are in this unit, which so scales the learning rate.
     """
 
     frozen: Tensor
 
-    def __init__(self, channels: int, start: float = 0.0, unit: float = 1.0) -> None:
+    def __init__(self, channels: int, start: float = 0.0) -> None:
         super().__init__()
-        self.unit = unit
-        self.knots = nn.Parameter(torch.full((N_KNOTS, channels), start / unit))
+        self.knots = nn.Parameter(torch.full((N_KNOTS, channels), start))
         self.register_buffer("frozen", torch.zeros(0, channels, dtype=torch.int16))
 
     def forward(self, quality: Tensor) -> Tensor:
@@ -44,7 +42,7 @@ class QualityTable(nn.Module):
         left = position.floor().clamp(0, N_KNOTS - 2).long()
         weight = (position - left)[:, None]
         value = (1 - weight) * self.knots[left] + weight * self.knots[left + 1]
-        return (value * self.unit)[:, :, None, None]
+        return value[:, :, None, None]
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         # A buffer of another length (frozen or not) takes the place of the present one.

@@ -64,4 +64,4 @@ class IntConv2d(nn.Module):
         weight, bias = self.integers()
         columns = x.flatten(2) if self.kernel_size == 1 else F.unfold(x, self.kernel_size, padding=1)
         total = (weight @ columns).reshape(n, -1, h, w) + bias[:, None, None]
-        return clamp_ste(floor_ste(total * 2.0**-WEIGHT_SHIFT), self.low, self.high)
+        return floor_ste(total * 2.0**-WEIGHT_SHIFT).clamp(self.low, self.high)

@@ -31,10 +31,11 @@ from lvc.train.recipe import Recipe, Stage
 from lvc.types import Frame
 from lvc.weights import load_weights
 
-LR_FACTORS = ((".density.", 10.0), (".entropy.decoder.", 0.2), (".synthesis.", 0.05))
-"""Learning rates relative to the rest, by a part of the parameter's name. Factorized densities start wide, and
-every hyper-latent pays for it. In integer layers inputs go up to 255, so small changes go a long way, as they
-do in transforms that start at an optimum."""
+LR_FACTORS = ((".density.", 10.0), (".base_index.", 128.0), ("_gain.", 2.0), (".entropy.decoder.", 0.2),
+              (".synthesis.", 0.05))
+"""Learning rates relative to the rest, by a part of the parameter's name. Factorized densities start wide,
+and every hyper-latent pays for it; scale indices count 64 levels. In integer layers inputs go up to 255, so
+small changes go a long way, as they do in transforms that start at an optimum."""
 
 
 class Trainer:
@@ -55,7 +56,7 @@ class Trainer:
         config = CONFIGS[recipe.model]
         self.models = nn.ModuleDict({"inter": InterModel(config), "intra": IntraModel(config)})
         if recipe.init:
-            init = load_weights(recipe.model if recipe.init == "shipped" else recipe.init)
+            init = load_weights(recipe.model if recipe.init == "shipped" else Path(recipe.init))
             for name, module in (("inter", init.inter), ("intra", init.intra)):
                 if module is not None:
                     self.models[name].load_state_dict(module.state_dict())

@@ -53,17 +53,18 @@ def manifest() -> dict[str, dict[str, Any]]:
     return dict(json.loads(text))
 
 
-def load_weights(name: str | Path) -> Weights:
-    """Load weights by the name they ship under, or from a file.
+def load_weights(source: str | Path) -> Weights:
+    """Load weights by the name they ship under (a string), or from a file (a Path).
 
     Raises:
         WeightsError: there are none of that name, or the file is damaged.
     """
-    path, expected = Path(name), None
-    if path.suffix != ".safetensors":
-        entry = manifest().get(str(name))
+    if isinstance(source, Path):
+        path, expected = source, None
+    else:
+        entry = manifest().get(source)
         if entry is None:
-            raise WeightsError(f"no weights named {name} ship with this version of lvc "
+            raise WeightsError(f"no weights named {source} ship with this version of lvc "
                                f"(there are: {', '.join(manifest()) or 'none'})")
         path, expected = Path(str(resources.files("lvc.weights") / entry["file"])), entry["sha256"]
     try:

@@ -121,7 +121,7 @@ def test_quantization_step_doubles_every_thirteen_qualities() -> None:
 
 
 def test_quality_table_interpolates_between_its_knots() -> None:
-    table = QualityTable(3, start=2.0, unit=4.0)
+    table = QualityTable(3, start=2.0)
     assert torch.equal(table(torch.tensor([0, 17, 63])), torch.full((3, 3, 1, 1), 2.0))
     with torch.no_grad():
         table.knots.copy_(torch.arange(N_KNOTS * 3.0).reshape(N_KNOTS, 3) ** 2)
@@ -133,7 +133,7 @@ def test_quality_table_interpolates_between_its_knots() -> None:
 
 def test_frozen_quality_table_no_longer_depends_on_its_knots() -> None:
     torch.manual_seed(0)
-    table, quality = QualityTable(5, unit=64.0), torch.arange(64)
+    table, quality = QualityTable(5), torch.arange(64)
     with torch.no_grad():
         table.knots.normal_()
     expected = torch.round(table(quality)).detach()
