@@ -147,8 +147,7 @@ def textured_frames() -> FrameMaker:
     return moving_frames
 
 
-@pytest.fixture(scope="session")
-def tiny_config() -> ModelConfig:
+def small_config() -> ModelConfig:
     """A model of the dvc family that codes a frame in milliseconds, named as one so that it has a codec."""
     from lvc.models.config import EntropyConfig, FlowConfig, ModelConfig
     from lvc.ops.transforms import Layer
@@ -161,6 +160,12 @@ def tiny_config() -> ModelConfig:
         motion_entropy=EntropyConfig(z_channels=4, levels=1, width=8, means=True),
         residual=layers, residual_entropy=entropy, refine=(8, 8, 8), fold=2, loop_filter=True, dct_start=True,
         intra=layers, intra_entropy=entropy)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> ModelConfig:
+    """The configuration :func:`small_config`."""
+    return small_config()
 
 
 def seeded_models(config: ModelConfig, seed: int = 0) -> tuple[InterModel, IntraModel]:
