@@ -57,7 +57,7 @@ class IntConv2d(nn.Module):
     def largest_sum(self) -> float:
         """Bound of the magnitude of any partial sum with the present weights; exact if below 2**24."""
         weight, bias = self.integers()
-        return float((weight.abs().sum(1) * self.x_max + bias.abs()).max())
+        return float((weight.abs().sum(1) * self.x_max + bias.abs()).max().detach())
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape

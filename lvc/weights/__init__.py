@@ -36,15 +36,20 @@ class Weights:
 
     Attributes:
         name: of the configuration.
-        digest: 16 bytes that name the file.
+        sha256: of the file, hexadecimal.
         intra: None if the file has no learned intra model.
     """
 
     name: str
-    digest: bytes
+    sha256: str
     config: ModelConfig
     inter: InterModel
     intra: IntraModel | None
+
+    @property
+    def digest(self) -> bytes:
+        """What streams name the file by: the first 16 bytes of its SHA-256."""
+        return bytes.fromhex(self.sha256)[:DIGEST_BYTES]
 
 
 def manifest() -> dict[str, dict[str, Any]]:
@@ -75,13 +80,13 @@ def load_weights(source: str | Path) -> Weights:
     if expected is not None and sha256 != expected:
         raise WeightsError(f"weights {path.name} are damaged: SHA-256 {sha256[:16]}, not {expected[:16]}")
     try:
-        return _parse(path, bytes.fromhex(sha256)[:DIGEST_BYTES])
+        return _parse(path, sha256)
     except Exception as error:  # a changed configuration can fail anywhere in building the models
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"weights {path.name} cannot be used: {reason or type(error).__name__}") from error
 
 
-def _parse(path: Path, digest: bytes) -> Weights:
+def _parse(path: Path, sha256: str) -> Weights:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
@@ -92,7 +97,7 @@ def _parse(path: Path, digest: bytes) -> Weights:
     if any(key.startswith("intra.") for key in tensors):
         intra = IntraModel(config)
         _set_state(intra, "intra.", tensors)
-    return Weights(config.name, digest, config, inter, intra)
+    return Weights(config.name, sha256, config, inter, intra)
 
 
 def _set_state(model: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:

@@ -37,7 +37,7 @@ def build(kind: str, channels: int = 12) -> Model:
         for layer in model.decoder:
             if isinstance(layer, IntConv2d):
                 layer.weight.mul_(2.5)
-        model.base_index.knots.add_(20.0 / model.base_index.unit)
+        model.base_index.knots.add_(20.0)
     return model
 
 

@@ -1,8 +1,8 @@
 """Makes dvc_v1.safetensors, dvc_v1_hevc.lvc, dvc_v1_learned.lvc and dvc_v1.npz beside this file.
 
-They were made once, with version 1.0 of the format: a tiny untrained model of the dvc family, streams coded with
-it (both kinds of intra frame), and the decoded frames. Every later version must decode the streams with these
-weights. Decoded samples may differ by rounding from machine to machine, symbols may not.
+They were made once, with version 1.0 of the format: a tiny untrained model of the dvc family, streams coded
+with it (both kinds of intra frame), and the decoded frames. Every later version must decode the streams with
+these weights. Decoded samples may differ by rounding from machine to machine, symbols may not.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def main() -> None:
     arrays = {}
     for kind in INTRA_KINDS:
         stream = HERE / f"dvc_v1_{kind}.lvc"
-        lvc.encode(source, stream, codec=f"dvc-lite:intra={kind},weights={weights}", quality=50, intra_period=3)
+        codec = f"dvc-lite:intra={kind},weights={weights}"
+        lvc.encode(source, stream, codec=codec, quality=50, intra_period=3)
         with lvc.open_stream(stream, weights=weights) as decoded:
             for t, frame in enumerate(decoded):
                 for name, plane in zip("yuv", frame.planes, strict=True):
