@@ -28,14 +28,14 @@ _PARAMS = {"intra": INTRA_KINDS, "motion": ("classical", "network")}
 """What a codec string may choose; the first is the default."""
 
 _CODEC_IDS = {"dvc": CodecId.DVC, "dvc-lite": CodecId.DVC_LITE}
-_QP_OFFSET = -3
+_QP_OFFSET = -5
 
-DEAD_ZONE = 0.0
+DEAD_ZONE = 0.1
 """Of the encoder's rounding (lvc.entropy.Write)."""
 
 
 def hevc_qp(quality: int) -> int:
-    """HEVC QP of I frames: that of the P frames' quantization step less 3, since all of a GOP rests on it."""
+    """HEVC QP of I frames: that of the P frames' quantization step less 5, since all of a GOP rests on it."""
     step = BASE_STEP * 2.0 ** ((MAX_QUALITY - quality) / STEP_DECAY)
     return max(0, min(51, round(4 + 6 * math.log2(step)) + _QP_OFFSET))
 
