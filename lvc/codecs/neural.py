@@ -30,7 +30,7 @@ _PARAMS = {"intra": INTRA_KINDS, "motion": ("classical", "network")}
 _CODEC_IDS = {"dvc": CodecId.DVC, "dvc-lite": CodecId.DVC_LITE}
 _QP_OFFSET = -5
 
-DEAD_ZONE = 0.1
+DEAD_ZONE = 0.06
 """Of the encoder's rounding (lvc.entropy.Write)."""
 
 
