@@ -27,7 +27,7 @@ from lvc.metrics import frame_to_rgb
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "demo" / "cups_640x360.mkv"
-TEST = "dvc-lite@quality=8,24,40,56"
+TEST = "dvc-lite@quality=4,16,28,40"
 ANCHOR = "x265:preset=veryfast,tune=zerolatency@crf=22,27,32,37"
 
 Picture = npt.NDArray[np.uint8]

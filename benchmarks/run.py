@@ -1,7 +1,7 @@
 """Measure codecs on sequences from real files.
 
     python benchmarks/run.py --sequences FOLDER --frames 32 --intra-period 10 --out results.json \\
-        --codecs "dvc-lite@quality=8,24,40,56" "x265:preset=veryfast,tune=zerolatency@crf=19,23,27,31,35"
+        --codecs "dvc-lite@quality=4,16,28,40" "x265:preset=veryfast,tune=zerolatency@crf=19,23,27,31,35"
 
 Every point is encoded to a file and decoded from it in another process; benchmarks/README.md describes
 the records. Finished points are kept in a cache, so a run that was interrupted goes on where it was.

@@ -51,7 +51,7 @@ def parse_codec_spec(spec: str) -> list[RatePoint]:
     """Parse ``CODEC[:NAME=VALUE,...][@PARAMETER=VALUE,VALUE,...]``.
 
     ``x265:preset=veryfast,tune=zerolatency@crf=19,23,27,31`` is four points of x265;
-    ``dvc-lite@quality=8,24,40,56`` four of dvc-lite; ``dvc-lite`` stands for DEFAULT_QUALITIES.
+    ``dvc-lite@quality=4,16,28,40`` four of dvc-lite; ``dvc-lite`` stands for DEFAULT_QUALITIES.
 
     Raises:
         BenchmarkError: a spec of another form, a value given twice, or a quality that is not 0 to 63.
