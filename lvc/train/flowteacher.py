@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lvc.codecs.motion import FLOW_SCALE, PRESETS, estimate_flow, quarter_flow
+from lvc.codecs.motion import FLOW_SCALE, PRESETS, estimate_flow, new_dis, quarter_flow
 from lvc.errors import UsageError, VideoError
 from lvc.train.cache import FlowStore, FrameStore, write_json
 
@@ -63,7 +63,7 @@ def prepare_flows(cache_dir: str | Path, *, preset: str = "fast", workers: int |
 
     def one_clip(index: int) -> int:
         if not hasattr(local, "dis"):  # the object holds buffers, so each thread needs its own
-            local.dis = cv2.DISOpticalFlow.create(PRESETS[preset])
+            local.dis = new_dis(preset)
         y = store.planes(index)[0]
         out = np.memmap(part, np.float16, "r+", 2 * offsets[index], clips[index].flow_shape)
         for p in range(len(y) - 1):
