@@ -134,7 +134,7 @@ class ClassicalMotion:
 
     def __init__(self, model: InterModel) -> None:
         self._space, self._scale = model.space, model.config.flow.unshuffle
-        self._dis = new_dis("fast")
+        self._dis = new_dis()
 
     def __call__(self, current: Tensor, reference: Tensor) -> Tensor:
         """Pictures (1, C, H, W) -> flow (1, 2, h, w) in luma samples."""

@@ -42,6 +42,8 @@ class ModelConfig:
         refine: channels of the motion compensation network at its three scales; ``fold`` as there.
         loop_filter: whether a second such network filters the reconstruction (not in DVC).
         dct_start: autoencoders start as orthonormal transforms instead of at random.
+        motion_step: quantization step of the motion, relative to half a luma sample (the mean of a 16x16
+            block) where the picture's step is 12.
         intra, intra_entropy: the same for the learned intra model.
     """
 
@@ -56,6 +58,7 @@ class ModelConfig:
     fold: int = 1
     loop_filter: bool = False
     dct_start: bool = False
+    motion_step: float = 1.0
     intra: tuple[Layer, ...] = (Layer(2, 5, 128),) * 4
     intra_entropy: EntropyConfig = EntropyConfig()
 
@@ -93,6 +96,7 @@ DVC_LITE = ModelConfig(
     fold=2,
     loop_filter=True,
     dct_start=True,
+    motion_step=0.5,
     intra=_LITE_COEFFICIENTS,
     intra_entropy=EntropyConfig(z_channels=32, levels=3, width=48),
 )

@@ -75,7 +75,7 @@ class InterModel(nn.Module):
         step = quantization_step(quality)[:, None, None, None]
         if current is not None and flow is None:
             flow = self.motion_estimation(self._luma(current), self._luma(reference))
-        motion_step = (step / 3.0).sqrt()  # half-pel means of 16x16 where the step is 12
+        motion_step = self.config.motion_step * (step / 3.0).sqrt()
         with torch.autocast(reference.device.type, enabled=False):  # bfloat16 holds no sub-pixel motion
             flow_hat = self.motion(coder, None if flow is None else flow / motion_step, quality,
                                    (height // unshuffle, width // unshuffle)) * motion_step

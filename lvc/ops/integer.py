@@ -13,11 +13,13 @@ Training runs the same integers forward and straight-through gradients backward,
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvc.ops.rounding import clamp_ste, floor_ste, round_ste
+from lvc.ops.rounding import clamp_ste, round_ste
 
 WEIGHT_MAX = 127
 WEIGHT_SHIFT = 6
@@ -62,6 +64,26 @@ class IntConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
         weight, bias = self.integers()
-        columns = x.flatten(2) if self.kernel_size == 1 else F.unfold(x, self.kernel_size, padding=1)
-        total = (weight @ columns).reshape(n, -1, h, w) + bias[:, None, None]
-        return floor_ste(total * 2.0**-WEIGHT_SHIFT).clamp(self.low, self.high)
+        if self.training and self.kernel_size > 1:
+            # Faster, and as good as exact for learning.
+            kernel = weight.reshape(len(weight), -1, self.kernel_size, self.kernel_size)
+            total = F.conv2d(x, kernel, bias, padding=1)
+        else:
+            columns = x.flatten(2) if self.kernel_size == 1 else F.unfold(x, self.kernel_size, padding=1)
+            total = (weight @ columns).reshape(n, -1, h, w) + bias[:, None, None]
+        return cast(Tensor, _Requantize.apply(total, self.low, self.high))
+
+
+class _Requantize(torch.autograd.Function):
+    """floor(x / 2**6) clamped to [low, high]; the gradient is that of the clamp alone."""
+
+    @staticmethod
+    def forward(ctx: Any, total: Tensor, low: int, high: int) -> Tensor:
+        value = torch.floor(total * 2.0**-WEIGHT_SHIFT)
+        ctx.save_for_backward((value >= low) & (value <= high))
+        return value.clamp_(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        inside, = ctx.saved_tensors
+        return gradient * inside * 2.0**-WEIGHT_SHIFT, None, None

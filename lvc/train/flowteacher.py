@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lvc.codecs.motion import FLOW_SCALE, PRESETS, estimate_flow, new_dis, quarter_flow
+from lvc.codecs.motion import DEFAULT_PRESET, FLOW_SCALE, PRESETS, estimate_flow, new_dis, quarter_flow
 from lvc.errors import UsageError, VideoError
 from lvc.train.cache import FlowStore, FrameStore, write_json
 
 
-def prepare_flows(cache_dir: str | Path, *, preset: str = "fast", workers: int | None = None,
+def prepare_flows(cache_dir: str | Path, *, preset: str = DEFAULT_PRESET, workers: int | None = None,
                   progress: bool = True) -> int:
     """Compute the flows between all neighbouring frames of a cache, in both directions of time.
 

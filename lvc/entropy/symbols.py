@@ -1,0 +1,108 @@
+"""Coders of integers that are given (not rounded on the way): one interface to count, write and read them.
+
+The counterpart of lvc.entropy.coders for models whose latents are integers from the start. Only the values under
+a mask are coded; all others are zero.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lvc.coding import RangeDecoder, RangeEncoder
+from lvc.entropy.coders import SYMBOL_MAX
+from lvc.entropy.distributions import TableDistribution
+from lvc.errors import CorruptStreamError
+
+
+class SymbolCoder(Protocol):
+    """Codes integers under distributions chosen by indices."""
+
+    def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
+                distribution: TableDistribution) -> Tensor:
+        """Code value (N, C, H, W) where mask (bool) is set; returns it, zero elsewhere.
+
+        Args:
+            value: integers in float32, or None when reading.
+            index: integers 0..63 in float32, of the same shape.
+        """
+        ...
+
+
+class EstimateSymbols:
+    """Counts bits for training.
+
+    Args:
+        weight: (N,) weights of the samples in the loss.
+
+    Attributes:
+        loss: a scalar, the sum of weighted bits; differentiable.
+        bits: by distribution, a list of (N,) bits of each call.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+        self.loss: Tensor | float = 0.0
+        self.bits: list[Tensor] = []
+
+    def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
+                distribution: TableDistribution) -> Tensor:
+        assert value is not None
+        value = value * mask
+        loss, bits = distribution.training_bits(value, index, mask, self.weight)
+        self.loss = self.loss + loss
+        self.bits.append(bits)
+        return value
+
+
+class RecordSymbols:
+    """Keeps what an encoder needs for its choices: indices and masks of each call, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Tensor, Tensor]] = []
+
+    def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
+                distribution: TableDistribution) -> Tensor:
+        assert value is not None
+        self.calls.append((index, mask))
+        return value * mask
+
+
+class WriteSymbols:
+    """Writes integers into a range coder; ``finish`` gives the bytes. One sample (N = 1) at a time."""
+
+    def __init__(self) -> None:
+        self._encoder = RangeEncoder()
+
+    def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
+                distribution: TableDistribution) -> Tensor:
+        assert value is not None
+        self._encoder.push(distribution.cdf, value[mask].to(torch.int16).numpy(),
+                           index[mask].to(torch.uint8).numpy())
+        return value * mask
+
+    def finish(self) -> bytes:
+        return self._encoder.finish()
+
+
+class ReadSymbols:
+    """Reads what WriteSymbols wrote. Raises CorruptStreamError on data that cannot be right."""
+
+    def __init__(self, data: bytes) -> None:
+        self._decoder = RangeDecoder(data)
+
+    def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
+                distribution: TableDistribution) -> Tensor:
+        values: np.ndarray = self._decoder.pull(distribution.cdf, index[mask].to(torch.uint8).numpy())
+        if values.size and not -SYMBOL_MAX <= int(values.min()) <= int(values.max()) <= SYMBOL_MAX:
+            raise CorruptStreamError(f"a symbol is beyond {SYMBOL_MAX}")
+        result = torch.zeros(mask.shape)
+        result[mask] = torch.from_numpy(values).float()
+        return result
+
+    def close(self) -> None:
+        """Verify that all was read and that the coder is back in its initial state."""
+        self._decoder.close()
