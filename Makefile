@@ -3,24 +3,28 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-# make bench SEQUENCES=/data/hevc_d CODECS="..." PERIODS="10 32" FRAMES=96 RESULTS=benchmarks/results/hevc_d.json
+# make bench SEQUENCES=/data/clips PRESET=readme PERIODS="10 32" FRAMES=96 CODECS="libaom:preset=6@crf=30,40,50,60"
+# SEQUENCES: files, folders, TOML lists. PRESET: see `python benchmarks/run.py --list`. The others go over it.
 SEQUENCES ?= demo
-CODECS ?= dvc-lite@quality=8,20,32,44,56 \
-          x264:preset=veryfast,tune=zerolatency@crf=19,23,27,31,35 \
-          x265:preset=veryfast,tune=zerolatency@crf=19,23,27,31,35 \
-          x265:preset=medium@crf=19,23,27,31,35 \
-          svt-av1:preset=8@crf=24,32,40,48,56
-PERIODS ?= 10 32
-FRAMES ?= 32
+PRESET ?= readme
+CODECS ?=
+PERIODS ?=
+FRAMES ?=
+THREADS ?= 1
 RESULTS ?= runs/bench.json
+ANCHOR ?= x265 veryfast zerolatency
+TEST ?= dvc-lite
+BENCH = --preset $(PRESET) --sequences $(SEQUENCES) --threads $(THREADS) $(if $(CODECS),--codecs $(CODECS)) \
+        $(if $(PERIODS),--intra-period $(PERIODS)) $(if $(FRAMES),--frames $(FRAMES))
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench tables clean
 
 help:
 	@echo "make demo    encode a short clip with dvc-lite and x265, compare, draw: demo-out/"
 	@echo "make test    all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure codecs on SEQUENCES (default: the demo clip), print BD-rates"
+	@echo "make tables  measure on SEQUENCES, write the tables of README.md"
 	@echo "make clean   remove what was built, but not .venv"
 
 # The extension is built by the installation, so its sources are what it depends on.
@@ -43,10 +47,13 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/run.py --sequences $(SEQUENCES) --codecs $(CODECS) \
-	  --intra-period $(PERIODS) --frames $(FRAMES) --out $(RESULTS)
-	$(BIN)/python benchmarks/bdrate.py $(RESULTS) --anchor "x265:preset=veryfast,tune=zerolatency" --test dvc-lite
+	$(BIN)/python benchmarks/run.py $(BENCH) --out $(RESULTS)
+	$(BIN)/python benchmarks/bdrate.py $(RESULTS) --anchor "$(ANCHOR)" --test "$(TEST)" --metric yuv rgb ms-ssim vmaf
 	$(BIN)/python benchmarks/plot.py $(RESULTS) --out $(RESULTS:.json=.png)
+
+tables: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py $(BENCH) --out benchmarks/results/test_clips.json
+	$(BIN)/python benchmarks/readme_table.py
 
 clean:
 	rm -rf build dist *.egg-info lvc/*.so demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis $(INSTALLED)

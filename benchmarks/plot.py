@@ -1,4 +1,4 @@
-"""Rate-distortion figure: one panel a sequence, one line a codec.
+"""Rate-distortion figure: one panel a sequence, one line a codec (``lvc plot`` draws figures for papers).
 
     python benchmarks/plot.py results.json --metric yuv --out rd.png
 """
@@ -6,67 +6,38 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchlib.results import METRICS, Curve, curves_of, load_results, period_text, short_name
+from benchlib.results import Curve, curves_of, load_results, period_text
 from benchlib.specs import BenchmarkError
 
 from lvc import LvcError
-
-# Okabe and Ito's palette, which colour-blind readers can tell apart; markers say it a second time.
-COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+from lvc.metrics.rdcurves import PLOT_METRICS, measured_curves
+from lvc.metrics.rdplot import rd_figure, save_figure
 
 
 def draw(curves: Sequence[Curve], metric: str, out: Path) -> None:
     """Write the figure; its format follows the suffix (png, pdf, svg).
 
+    Args:
+        curves: those under the same condition share a panel.
+        metric: of lvc.metrics.rdcurves.PLOT_METRICS.
+
     Raises:
-        BenchmarkError: no curves, or a format that matplotlib does not write.
+        BenchmarkError: no curves.
+        LvcError: a panel without a value of the metric, another suffix, or a file that cannot be written.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     if not curves:
         raise BenchmarkError("nothing to plot")
-    conditions = list(dict.fromkeys(curve.condition for curve in curves))
-    codecs = list(dict.fromkeys(curve.codec for curve in curves))
-    columns = min(3, len(conditions))
-    rows = math.ceil(len(conditions) / columns)
-    with plt.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns + 0.6, 3.2 * rows + 0.5),
-                                    squeeze=False, layout="constrained")
-        for axis, condition in zip(axes.flat, conditions, strict=False):
-            for curve in (c for c in curves if c.condition == condition):
-                style = codecs.index(curve.codec)
-                axis.plot(curve.rates, curve.qualities(metric), color=COLORS[style % len(COLORS)],
-                          marker=MARKERS[style % len(MARKERS)], markersize=4, linewidth=1.4,
-                          linestyle="-" if style < len(COLORS) else "--", label=short_name(curve.codec))
-            axis.set_title(f"{condition.sequence}\n{condition.frames} frames, "
-                           f"{period_text(condition.intra_period)}", fontsize=9)
-            axis.set_xlabel("bits a pixel")
-            axis.set_ylabel(METRICS[metric][1])
-            axis.grid(alpha=0.3, linewidth=0.6)
-        for axis in list(axes.flat)[len(conditions):]:
-            axis.set_visible(False)
-        seen = {}
-        for axis in axes.flat:
-            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-                seen.setdefault(label, handle)
-        figure.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=min(3, len(seen)),
-                      frameon=False)
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(out, dpi=150)
-        except (ValueError, OSError) as error:
-            raise BenchmarkError(f"{out}: cannot be written ({error})") from error
-        finally:
-            plt.close(figure)
+    panels = {}
+    for condition in dict.fromkeys(curve.condition for curve in curves):
+        records = [record for curve in curves if curve.condition == condition for record in curve.records]
+        title = (f"{condition.sequence}\n{condition.frames} frames, {period_text(condition.intra_period)}")
+        panels[title] = measured_curves(records)
+    width = 4.0 * min(3, len(panels)) + 0.5
+    save_figure(rd_figure(panels, metric, width=width, kind="screen"), out, kind="screen")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="plot.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS")
-    parser.add_argument("--metric", choices=METRICS, default="yuv", help="default: yuv (6:1:1)")
+    parser.add_argument("--metric", choices=PLOT_METRICS, default="yuv", help="default: yuv (6:1:1)")
     parser.add_argument("--out", type=Path, required=True, metavar="FIGURE", help=".png, .pdf or .svg")
     arguments = parser.parse_args(argv)
     try:

@@ -30,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN = "<!-- results:begin, written by benchmarks/readme_table.py -->"
 END = "<!-- results:end -->"
 ANCHOR = "x265:preset=veryfast,tune=zerolatency"
-TABLE_METRICS = ("yuv", "rgb", "ms-ssim")
-TITLES = {"yuv": "YUV 6:1:1", "rgb": "RGB PSNR", "ms-ssim": "MS-SSIM"}
+TABLE_METRICS = ("yuv", "rgb", "ms-ssim", "vmaf")
+TITLES = {"yuv": "YUV 6:1:1", "rgb": "RGB PSNR", "ms-ssim": "MS-SSIM", "vmaf": "VMAF"}
 
 
 def render(curves: Sequence[Curve], anchor: str = ANCHOR) -> str:
@@ -63,11 +63,12 @@ def _period(curves: Sequence[Curve], period: int, anchor: str) -> str:
     codecs = list(dict.fromkeys(curve.codec for curve in here))
     sequences = ", ".join(f"{c.sequence} ({c.frames})" for c in conditions)
     lines = [f"**{period_text(period).capitalize()}**, sequences (frames): {sequences}", ""]
-    heads = [*(f"BD-rate, {TITLES[metric]}" for metric in TABLE_METRICS), "encode Mpx/s", "decode Mpx/s"]
+    metrics = [metric for metric in TABLE_METRICS if any(curve.has(metric) for curve in here)]
+    heads = [*(f"BD-rate, {TITLES[metric]}" for metric in metrics), "encode Mpx/s", "decode Mpx/s"]
     lines += [_row("codec", *heads), "|---|" + "---:|" * len(heads)]
     for codec in codecs:
         own = [curve for curve in here if curve.codec == codec]
-        cells = [_bd_cell(here, own, anchor, metric, len(conditions)) for metric in TABLE_METRICS]
+        cells = [_bd_cell(here, own, anchor, metric, len(conditions)) for metric in metrics]
         records = [record for curve in own for record in curve.records]
         cells += [_speed(records, "encode"), _speed(records, "decode")]
         lines.append(_row(short_name(codec), *cells))
@@ -75,10 +76,10 @@ def _period(curves: Sequence[Curve], period: int, anchor: str) -> str:
         record["weights_digest"] for curve in here if curve.codec == codec for record in curve.records
     )]
     if learned:
-        heads = ["codec", "point", "bits a pixel", *(TITLES[metric] for metric in TABLE_METRICS)]
-        lines += ["", "Means over sequences:", "", _row(*heads), "|---|---|" + "---:|" * 4]
+        heads = ["codec", "point", "bits a pixel", *(TITLES[metric] for metric in metrics)]
+        lines += ["", "Means over sequences:", "", _row(*heads), "|---|---|" + "---:|" * (1 + len(metrics))]
         for codec in [*learned, *([anchor] if anchor in codecs else [])]:
-            lines += _points([curve for curve in here if curve.codec == codec], len(conditions))
+            lines += _points([curve for curve in here if curve.codec == codec], len(conditions), metrics)
     return "\n".join(lines)
 
 
@@ -108,7 +109,7 @@ def _speed(records: Sequence[dict[str, Any]], part: str) -> str:
     return f"{pixels / 1e6 / sum(record[part]['seconds'] for record in records):.2f}"
 
 
-def _points(curves: Sequence[Curve], n_sequences: int) -> list[str]:
+def _points(curves: Sequence[Curve], n_sequences: int, metrics: Sequence[str]) -> list[str]:
     """Rows of the means over sequences, for points that every sequence has."""
     by_point: dict[str, list[dict[str, Any]]] = {}
     for record in (record for curve in curves for record in curve.records):
@@ -119,8 +120,8 @@ def _points(curves: Sequence[Curve], n_sequences: int) -> list[str]:
         if len(records) != n_sequences:
             continue
         cells = [f"{sum(r['bpp'] for r in records) / len(records):.4f}"]
-        for metric in TABLE_METRICS:
-            values = [r["mean"][METRICS[metric][0]] for r in records]
+        for metric in metrics:
+            values = [r["mean"].get(METRICS[metric][0]) for r in records]
             digits = 4 if metric == "ms-ssim" else 2
             cells.append("n/a" if None in values else f"{sum(values) / len(values):.{digits}f}")
         rows.append((float(cells[0]), _row(short_name(curves[0].codec), point, *cells)))

@@ -1,1 +1,3 @@
-"""What the scripts in benchmarks/ share. Uses the public face of lvc only: lvc, lvc.metrics and the CLI."""
+"""What the scripts in benchmarks/ share. Uses the public face of lvc only: lvc, lvc.metrics and the CLI;
+and lvc.models.complexity, which counts multiply-adds.
+"""

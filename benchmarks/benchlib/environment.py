@@ -7,16 +7,25 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import lvc
 
-# Parts of lvc that can change what a classical codec's file or its frames look like, and those that only a
-# learned codec runs through. Anchors stay cached while networks are worked on.
-_CLASSICAL = ("*.py", "bitstream/*.py", "video/*.py", "codecs/*.py", "cli/*.py", "metrics/*.py")
+ROOT = Path(__file__).resolve().parents[2]
+
+# Parts of lvc that can change what a classical codec's file or its frames look like, or how they are
+# measured, and those that only a learned codec runs through. Anchors stay cached while networks are worked
+# on.
+_CLASSICAL = ("*.py", "bitstream/*.py", "video/*.py", "codecs/*.py", "cli/main.py", "cli/encode.py",
+              "cli/decode.py", "metrics/*.py")
 _LEARNED = ("*.so", "*.pyd", "coding/*.py", "ops/*.py", "entropy/*.py", "models/*.py", "enhance/*.py",
             "weights/*.py")
-_NOT_CLASSICAL = ("neural", "layered", "hevc_intra", "motion")
+_NOT_CLASSICAL = ("neural", "layered", "hevc_intra", "motion", "swift")
+_NOT_MEASURING = ("rdcurves", "rdplot", "bdrate")
 
 
 @functools.cache
@@ -26,20 +35,91 @@ def code_digest(learned: bool) -> str:
     digest = hashlib.sha256()
     for pattern in _CLASSICAL + (_LEARNED if learned else ()):
         for path in sorted(root.glob(pattern)):
-            if learned or not path.stem.startswith(_NOT_CLASSICAL):
-                digest.update(f"{path.relative_to(root)}\0".encode())
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+            if path.stem in _NOT_MEASURING or (not learned and path.stem.startswith(_NOT_CLASSICAL)):
+                continue
+            digest.update(f"{path.relative_to(root)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that code or measure. PyAV brings libx264, libx265 and
-    libsvtav1 with it, imageio-ffmpeg libvvenc."""
+    """Versions of Python, of the packages that code or measure, and of the two builds of FFmpeg in them.
+
+    PyAV brings libx264, libx265 and libsvtav1 with it; imageio-ffmpeg brings an executable with libvvenc,
+    libaom and libvmaf.
+    """
+    import av
+    import imageio_ffmpeg
+
     found = {"python": platform.python_version(), "lvc": lvc.__version__}
     for package in ("torch", "numpy", "av", "imageio-ffmpeg", "pytorch-msssim"):
         found[package] = importlib.metadata.version(package)
+    found["ffmpeg (av)"] = str(getattr(av, "ffmpeg_version_info", "unknown"))
+    found["ffmpeg (imageio-ffmpeg)"] = imageio_ffmpeg.get_ffmpeg_version()
     return found
+
+
+_TINY = """
+import av, os, sys
+from fractions import Fraction
+name, params = sys.argv[1:]
+os.environ["SVT_LOG"] = "3"
+encoder = av.CodecContext.create(name, "w")
+encoder.width = encoder.height = 64
+encoder.pix_fmt, encoder.time_base, encoder.framerate = "yuv420p", Fraction(1, 25), Fraction(25)
+encoder.options = {"x265-params": params} if params else {}
+frame = av.VideoFrame(64, 64, "yuv420p")
+frame.pts = 0
+sys.stdout.buffer.write(b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)]))
+"""
+_AV_VERSIONS = {
+    "x264": ("libx264", "", rb"x264 - (core \d+[^-]*?) - "),
+    "x265": ("libx265", "log-level=-1", rb"x265 \(build \d+\) - ([^:]*):"),
+    "svt-av1": ("libsvtav1", "", rb"SVT-AV1 Encoder Lib (\S+)"),
+}
+_CLI_VERSIONS = {"vvenc": ("libvvenc", rb"libvvenc version: (\S+)"),
+                 "libaom": ("libaom-av1", rb"libaom-av1 @ [^]]*\] (v\S+)")}
+
+
+@functools.cache
+def encoder_version(codec: str) -> str:
+    """What an external encoder says of itself when it codes one small picture; empty if it says nothing.
+
+    Args:
+        codec: its name, without options.
+    """
+    if codec in _AV_VERSIONS:
+        library, params, pattern = _AV_VERSIONS[codec]
+        command = [sys.executable, "-c", _TINY, library, params]
+    elif codec in _CLI_VERSIONS:
+        import imageio_ffmpeg
+
+        library, pattern = _CLI_VERSIONS[codec]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-loglevel", "verbose",
+                   "-f", "lavfi", "-i", "color=size=64x64:rate=25:duration=0.04", "-c:v", library,
+                   "-f", "null", "-"]
+    else:
+        return ""
+    try:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+                                check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = re.search(pattern, result.stdout + result.stderr)
+    return match[1].decode(errors="replace").strip() if match else ""
+
+
+@functools.cache
+def commit() -> str:
+    """Commit of the working tree of this script, ``-dirty`` if tracked files differ; empty if it is none."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--match=", "--dirty"]
+    try:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                                check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""
 
 
 @functools.cache
@@ -54,3 +134,24 @@ def machine() -> dict[str, str | int]:
                 break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {"cpu": model, "cores": cores, "system": f"{platform.system()} {platform.machine()}"}
+
+
+@functools.cache
+def kmac(codec_string: str) -> dict[str, dict[str, float] | None] | None:
+    """Thousands of multiply-adds a luma pixel, of intra and inter frames; None for codecs without one."""
+    configured = lvc.open_codec(codec_string)
+    weights: Any = getattr(configured.codec, "weights", None)
+    if getattr(weights, "inter", None) is None:
+        return None
+    from lvc.models.complexity import kmac_per_pixel
+
+    params = configured.params
+    models = {"intra": weights.intra if params.get("intra") == "learned" else None, "inter": weights.inter}
+    found: dict[str, dict[str, float] | None] = {}
+    for name, model in models.items():
+        if model is None:
+            found[name] = None
+            continue
+        count = kmac_per_pixel(model, motion_estimation=params.get("motion") == "network")
+        found[name] = {"encode": round(count.encode, 3), "decode": round(count.decode, 3)}
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -10,8 +11,9 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,12 @@ from typing import Any
 import lvc
 import lvc.metrics
 from benchlib import environment
-from benchlib.pictures import describe, frames_of, sha256_of
+from benchlib.pictures import Picture, describe, frames_of, sha256_of
 from benchlib.specs import BenchmarkError, RatePoint, SequenceSpec
 from lvc import Frame
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+_DECODE = ["decode", "CODED", "DECODED"]
 _WORKER = Path(__file__).with_name("worker.py")
 
 
@@ -36,6 +39,9 @@ class Job:
         intra_period: frames from one intra frame to the next; -1 for the first frame only.
         frames: at most so many frames, None for all.
         threads: for encoder and decoder; 0 lets the codec choose.
+        preset: name of the test conditions, empty if there is none.
+        pin: keep both processes on as many cores as they may have threads. Not for several jobs at once,
+            which would share these cores.
     """
 
     sequence: SequenceSpec
@@ -43,6 +49,8 @@ class Job:
     intra_period: int = 32
     frames: int | None = None
     threads: int = 0
+    preset: str = ""
+    pin: bool = True
 
     @property
     def frame_limit(self) -> int | None:
@@ -104,14 +112,14 @@ def evaluate(
         progress("encode")
         encode = _run(_encode_arguments(job), {"SOURCE": source.path, "CODED": coded}, job, Path(folder))
         progress("decode")
-        decode = _run(["decode", "CODED", "DECODED"], {"CODED": coded, "DECODED": decoded}, job, Path(folder))
+        decode = _run(_DECODE, {"CODED": coded, "DECODED": decoded}, job, Path(folder))
         progress("measure")
-        qualities, md5 = _compare(job, decoded, picture.color, on_frame)
+        measured = _compare(job, decoded, picture, on_frame)
         file_bytes = coded.stat().st_size
-    n = len(qualities)
+        stream = lvc.probe(coded)
+    n = measured.frames
     for run in (encode, decode):
         run["fps"] = round(n / run["seconds"], 3)
-    mean = lvc.metrics.mean_quality(qualities)
     return {
         "record": RECORD_VERSION,
         "sequence": {
@@ -121,24 +129,35 @@ def evaluate(
             "height": picture.height,
             "frames": n,
             "frame_rate": str(picture.frame_rate),
+            "dataset": source.dataset,
         },
         "codec": point.codec,
         "point": {point.parameter: point.value},
         "codec_string": point.codec_string,
         "intra_period": job.intra_period,
         "threads": job.threads,
+        "preset": job.preset,
         "file_bytes": file_bytes,
+        "payload_bytes": stream.intra_bytes + stream.inter_bytes,
+        "side_bytes": stream.side_bytes,
         "bpp": file_bytes * 8 / (picture.width * picture.height * n),
         "kbps": float(file_bytes * 8 * picture.frame_rate / n / 1000),
-        "mean": {name: _rounded(value) for name, value in mean.as_dict().items()},
-        "per_frame": {name: [_rounded(getattr(q, name)) for q in qualities] for name in mean.as_dict()},
-        "decoded_md5": md5,
+        "mean": {name: _rounded(value) for name, value in measured.mean.items()},
+        "per_frame": {name: list(map(_rounded, values)) for name, values in measured.per_frame.items()},
+        "decoded_md5": measured.md5,
         "encode": encode,
         "decode": decode,
+        "kmac": environment.kmac(point.codec_string),
         "weights_digest": weights_digest(point.codec_string),
-        "versions": environment.versions(),
+        "commit": environment.commit(),
+        "versions": _versions(point.codec),
         "machine": environment.machine(),
     }
+
+
+def _versions(codec: str) -> dict[str, str]:
+    encoder = environment.encoder_version(codec.partition(":")[0])
+    return environment.versions() | ({"encoder": encoder} if encoder else {})
 
 
 def _rounded(value: float | None) -> float | None:
@@ -159,6 +178,11 @@ def _encode_arguments(job: Job) -> list[str]:
     return arguments
 
 
+def command_lines(job: Job) -> list[str]:
+    """The commands of a point, as records hold them: SOURCE, CODED and DECODED stand for files."""
+    return [f"lvc {shlex.join(arguments)}" for arguments in (_encode_arguments(job), _DECODE)]
+
+
 def _run(arguments: list[str], files: dict[str, Path], job: Job, folder: Path) -> dict[str, Any]:
     """Run one command line in a fresh process; return its times and, for the record, the line."""
     report = folder / "report.json"
@@ -170,36 +194,103 @@ def _run(arguments: list[str], files: dict[str, Path], job: Job, folder: Path) -
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, env.get("PYTHONPATH")]))
     if job.threads:
         env["OMP_NUM_THREADS"] = str(job.threads)
-    result = subprocess.run(
-        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+        if job.pin:
+            env["LVC_BENCH_CORES"] = str(job.threads)
+    code, message = _PROCESSES.run(command, env)
     line = "lvc " + shlex.join(arguments)
-    if result.returncode != 0:
-        lines = result.stderr.strip().splitlines()
-        raise BenchmarkError(f"{job.sequence.name}: '{line}' failed with exit code {result.returncode}: "
+    if code != 0:
+        lines = message.strip().splitlines()
+        raise BenchmarkError(f"{job.sequence.name}: '{line}' failed with exit code {code}: "
                              f"{lines[-1] if lines else 'no message'}")
     times = json.loads(report.read_text(encoding="utf-8"))
     return {"command": line, **{name: round(value, 4) for name, value in times.items()}}
 
 
+class _Processes:
+    """Runs processes, and can end all that run at the moment."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def run(self, command: list[str], env: dict[str, str]) -> tuple[int, str]:
+        """Exit code, and what was written to stderr."""
+        with self._lock:
+            if self._ended:
+                raise BenchmarkError("interrupted")
+            process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.PIPE, text=True, errors="replace")
+            self._running.add(process)
+        try:
+            _, message = process.communicate()
+            return process.returncode, message
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            with self._lock:
+                self._running.discard(process)
+
+    def end(self) -> None:
+        """Terminate what runs; nothing more can be run."""
+        with self._lock:
+            self._ended = True
+            for process in self._running:
+                process.terminate()
+
+
+_PROCESSES = _Processes()
+stop = _PROCESSES.end
+"""Ends all encoders and decoders, for a program that is about to end."""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    frames: int
+    mean: dict[str, float | None]
+    per_frame: dict[str, list[float | None]]
+    md5: str
+
+
 def _compare(
-    job: Job, decoded: Path, color: Any, on_frame: Callable[[int, Frame, Frame], None] | None
-) -> tuple[list[lvc.metrics.FrameQuality], str]:
+    job: Job, decoded: Path, picture: Picture, on_frame: Callable[[int, Frame, Frame], None] | None
+) -> _Measured:
     sequence = job.sequence
     expected = frames_of(
         sequence.path, frames=job.frame_limit, size=sequence.size, frame_rate=sequence.frame_rate
     )
     qualities: list[lvc.metrics.FrameQuality] = []
     digest = hashlib.md5(usedforsecurity=False)
-    for index, (a, b) in enumerate(zip_longest(expected, frames_of(decoded))):
-        if a is None or b is None:
-            raise BenchmarkError(f"{sequence.name}: {job.point.codec_string} gave back "
-                                 f"{'more' if a is None else 'fewer'} frames than the source has, {index}")
-        qualities.append(lvc.metrics.compare_frames(a, b, color))
-        for plane in b.planes:
-            digest.update(plane.tobytes())
-        if on_frame:
-            on_frame(index, a, b)
-    if not qualities:
-        raise BenchmarkError(f"{sequence.name}: the sequence has no frames")
-    return qualities, digest.hexdigest()
+    perceptual: list[lvc.metrics.PerceptualQuality] = []
+    with contextlib.ExitStack() as stack:
+        meter = None
+        if min(picture.width, picture.height) >= lvc.metrics.PERCEPTUAL_MIN_SIDE:
+            meter = lvc.metrics.PerceptualMeter(picture.width, picture.height, picture.frame_rate)
+            stack.enter_context(meter)
+        for index, (a, b) in enumerate(zip_longest(expected, frames_of(decoded))):
+            if a is None or b is None:
+                raise BenchmarkError(f"{sequence.name}: {job.point.codec_string} gave back "
+                                     f"{'more' if a is None else 'fewer'} frames than the source has: "
+                                     f"{index}")
+            if (a.width, a.height) != (b.width, b.height):
+                raise BenchmarkError(f"{sequence.name}: {job.point.codec_string} gave back frames of "
+                                     f"{b.width}x{b.height}, the source has {a.width}x{a.height}")
+            if meter is not None:
+                meter.push(a, b)
+            qualities.append(lvc.metrics.compare_frames(a, b, picture.color))
+            for plane in b.planes:
+                digest.update(plane.tobytes())
+            if on_frame:
+                on_frame(index, a, b)
+        if not qualities:
+            raise BenchmarkError(f"{sequence.name}: the sequence has no frames")
+        if meter is not None:
+            perceptual = meter.finish()
+    mean: dict[str, float | None] = lvc.metrics.mean_quality(qualities).as_dict()
+    per_frame: dict[str, list[float | None]] = {name: [getattr(q, name) for q in qualities] for name in mean}
+    names = [field.name for field in fields(lvc.metrics.PerceptualQuality)]
+    mean |= lvc.metrics.mean_perceptual_quality(perceptual).as_dict() if perceptual else dict.fromkeys(names)
+    for name in names:
+        per_frame[name] = [getattr(q, name) for q in perceptual] or [None] * len(qualities)
+    return _Measured(len(qualities), mean, per_frame, digest.hexdigest())

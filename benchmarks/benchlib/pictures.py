@@ -72,6 +72,20 @@ def describe(sequence: SequenceSpec) -> Picture:
         return Picture(context.width, context.height, Fraction(stream.average_rate or 30), color)
 
 
+def count_frames(sequence: SequenceSpec) -> int | None:
+    """Number of frames that a file claims to have; None if it does not say."""
+    if sequence.size is not None:
+        width, height = sequence.size
+        return sequence.path.stat().st_size // (width * height + 2 * ((width + 1) // 2) * ((height + 1) // 2))
+    with _open(sequence.path, sequence.size, sequence.frame_rate) as container:
+        stream = container.streams.video[0]
+        if stream.frames:
+            return int(stream.frames)
+        if container.duration and stream.average_rate:
+            return max(1, round(container.duration / av.time_base * stream.average_rate))
+    return None
+
+
 def frames_of(
     path: Path,
     *,

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from benchlib.specs import BenchmarkError
+from lvc.metrics.rdcurves import PLOT_METRICS, ms_ssim_db, short_name
+
+__all__ = ["METRICS", "RESULTS_VERSION", "Cache", "Condition", "Curve", "curves_of", "load_results",
+           "period_text", "pick_codec", "save_results", "short_name", "write_atomically"]
 
 RESULTS_VERSION = 1
 
-METRICS = {
-    "yuv": ("psnr_yuv", "YUV PSNR 6:1:1 (dB)"),
-    "rgb": ("psnr_rgb", "RGB PSNR (dB)"),
-    "y": ("psnr_y", "Y PSNR (dB)"),
-    "ms-ssim": ("ms_ssim", "MS-SSIM"),
-}
-"""Names on the command line, keys in records, and titles of axes."""
+METRICS = PLOT_METRICS
+"""Names on the command line: (key in records, title of axes)."""
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -95,11 +94,23 @@ class Condition:
 
 @dataclass
 class Curve:
-    """The records of one codec under one condition, by rate."""
+    """The records of one codec under one condition, by rate.
+
+    Attributes:
+        codec: codec string; of a published curve, the name it was published by.
+        condition: what it was measured under.
+        records: of published curves, ``bpp`` and ``mean`` only.
+        source: of a published curve, where; empty if measured.
+    """
 
     codec: str
     condition: Condition
     records: list[dict[str, Any]]
+    source: str = ""
+
+    @property
+    def published(self) -> bool:
+        return bool(self.source)
 
     @property
     def rates(self) -> list[float]:
@@ -108,8 +119,15 @@ class Curve:
 
     def qualities(self, metric: str) -> list[float]:
         """Values of a metric of METRICS; NaN where a record has none."""
-        values = [record["mean"][METRICS[metric][0]] for record in self.records]
+        key = METRICS[metric][0]
+        if key == "ms_ssim_db":
+            return [ms_ssim_db(value) for value in self.qualities("ms-ssim")]
+        values = [record["mean"].get(key) for record in self.records]
         return [math.nan if value is None else float(value) for value in values]
+
+    def has(self, metric: str) -> bool:
+        """Whether any point has a value of a metric."""
+        return not all(map(math.isnan, self.qualities(metric)))
 
 
 def curves_of(records: Iterable[dict[str, Any]]) -> list[Curve]:
@@ -145,7 +163,7 @@ def curves_of(records: Iterable[dict[str, Any]]) -> list[Curve]:
 
 
 def pick_codec(curves: Iterable[Curve], wanted: str) -> str:
-    """The codec that a user means: its full string, or a part that only one codec has.
+    """The codec that a user means: its full string or its name in tables, or a part that only one codec has.
 
     Raises:
         BenchmarkError: none or several match.
@@ -153,21 +171,12 @@ def pick_codec(curves: Iterable[Curve], wanted: str) -> str:
     codecs = list(dict.fromkeys(curve.codec for curve in curves))
     if wanted in codecs:
         return wanted
-    matches = [codec for codec in codecs if wanted in codec]
+    matches = [codec for codec in codecs if wanted in (short_name(codec), codec.removesuffix(" (published)"))]
+    matches = matches or [codec for codec in codecs if wanted in codec or wanted in short_name(codec)]
     if len(matches) != 1:
         what = "several codecs match" if matches else "no codec matches"
         raise BenchmarkError(f"{what} {wanted!r}; the results hold: {' | '.join(matches or codecs)}")
     return matches[0]
-
-
-def short_name(codec: str) -> str:
-    """``x265:preset=veryfast,tune=zerolatency`` as tables call it: ``x265 veryfast zerolatency``."""
-    name, _, options = codec.partition(":")
-    words = []
-    for option in filter(None, options.split(",")):
-        key, _, value = option.partition("=")
-        words.append(value if key in ("preset", "tune") and not value.isdecimal() else f"{key} {value}")
-    return " ".join([name, *words])
 
 
 def period_text(intra_period: int) -> str:

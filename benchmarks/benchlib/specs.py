@@ -86,6 +86,7 @@ class SequenceSpec:
         frames: code only so many frames; None for all (``--frames`` limits further).
         size: (width, height) of a headerless .yuv file, else None.
         frame_rate: of a headerless .yuv file, else None.
+        dataset: name of the data set that it is of, empty if none.
     """
 
     name: str
@@ -93,6 +94,7 @@ class SequenceSpec:
     frames: int | None = None
     size: tuple[int, int] | None = None
     frame_rate: Fraction | None = None
+    dataset: str = ""
 
 
 def load_sequences(sources: Iterable[str | Path]) -> list[SequenceSpec]:
@@ -119,18 +121,29 @@ def load_sequences(sources: Iterable[str | Path]) -> list[SequenceSpec]:
             raise BenchmarkError(f"{source}: no such file or folder")
     if not found:
         raise BenchmarkError("no sequences given")
-    names = [sequence.name for sequence in found]
+    check_names(found)
+    return found
+
+
+def check_names(sequences: Sequence[SequenceSpec]) -> None:
+    """Raises BenchmarkError if two sequences share a name."""
+    names = [sequence.name for sequence in sequences]
     for name in names:
         if names.count(name) > 1:
             raise BenchmarkError(f"two sequences are called {name}; give them names in a TOML list")
-    return found
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file. Raises BenchmarkError if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BenchmarkError(f"{path}: {error}") from error
 
 
 def _load_toml(path: Path) -> list[SequenceSpec]:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))["sequence"]
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BenchmarkError(f"{path}: {error}") from error
+        tables = read_toml(path)["sequence"]
     except KeyError:
         raise BenchmarkError(f"{path}: no [[sequence]] tables") from None
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -150,17 +163,25 @@ def _sequence_of_table(toml: Path, table: dict[str, Any]) -> SequenceSpec:
     frames = table.get("frames")
     if frames is not None and (not isinstance(frames, int) or frames < 1):
         raise BenchmarkError(f"{toml}: frames of {path.name} must be a whole number above zero")
-    size = None
-    if "size" in table:
-        match = re.fullmatch(r"(\d+)x(\d+)", str(table["size"]))
-        if not match:
-            raise BenchmarkError(f"{toml}: size of {path.name} must be WIDTHxHEIGHT, not {table['size']!r}")
-        size = int(match[1]), int(match[2])
-    try:
-        rate = Fraction(str(table["frame_rate"])) if "frame_rate" in table else None
-    except (ValueError, ZeroDivisionError):
-        raise BenchmarkError(f"{toml}: frame rate {table['frame_rate']!r} is not a number") from None
+    size = parse_size(table["size"], f"{toml}: size of {path.name}") if "size" in table else None
+    rate = parse_rate(table["frame_rate"], f"{toml}: frame rate") if "frame_rate" in table else None
     return SequenceSpec(str(table.get("name", path.stem)), path, frames, size, rate)
+
+
+def parse_size(text: Any, what: str) -> tuple[int, int]:
+    """``416x240`` as (width, height). Raises BenchmarkError, which begins with ``what``."""
+    match = re.fullmatch(r"(\d+)x(\d+)", str(text))
+    if not match:
+        raise BenchmarkError(f"{what} must be WIDTHxHEIGHT, not {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def parse_rate(text: Any, what: str) -> Fraction:
+    """``50`` or ``30000/1001``. Raises BenchmarkError, which begins with ``what``."""
+    try:
+        return Fraction(str(text))
+    except (ValueError, ZeroDivisionError):
+        raise BenchmarkError(f"{what} {text!r} is not a number") from None
 
 
 def expand(specs: Sequence[str]) -> list[RatePoint]:

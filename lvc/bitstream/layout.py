@@ -52,8 +52,10 @@ class CodecId(enum.IntEnum):
     X265 = 2
     SVT_AV1 = 3
     VVENC = 4
+    LIBAOM = 5
     DVC = 16
     DVC_LITE = 17
+    SWIFT = 18
 
 
 class PixelFormat(enum.IntEnum):

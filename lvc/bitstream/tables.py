@@ -17,8 +17,10 @@ _CODECS = {
     CodecId.X265: ("`x265`", "H.265/HEVC"),
     CodecId.SVT_AV1: ("`svt-av1`", "AV1"),
     CodecId.VVENC: ("`vvenc`", "H.266/VVC"),
+    CodecId.LIBAOM: ("`libaom`", "AV1"),
     CodecId.DVC: ("`dvc`", "learned, see Payloads of codecs 16 and 17"),
     CodecId.DVC_LITE: ("`dvc-lite`", "learned, see Payloads of codecs 16 and 17"),
+    CodecId.SWIFT: ("`swift`", "learned, see Payloads of codec 18"),
 }
 _TYPES = {
     AnchorType.INTRA: "intra: a frame that decoding can start at",

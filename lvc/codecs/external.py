@@ -1,4 +1,4 @@
-"""x264, x265, SVT-AV1 and VVenC behind the interface of lvc's own codecs.
+"""x264, x265, SVT-AV1, VVenC and libaom behind the interface of lvc's own codecs.
 
 Payloads are access units in decoding order: Annex B (H.264, H.265, H.266) or OBUs (AV1, without temporal
 delimiters), with parameter sets in every intra packet, so that decoding can start at any of them. Packets
@@ -6,8 +6,9 @@ are INTRA at IDR and key frames only. What encoders write for others than the de
 delimiters) is left out: it would count against them.
 
 Codec strings take ``preset``, ``tune``, ``crf`` or ``qp``, ``keyint``; every other parameter goes to the
-library itself (``x265:preset=veryfast,tune=zerolatency,bframes=0``). Without crf and qp, quality 0..63 is
-mapped linearly: x264 and x265 to crf 48..5, SVT-AV1 to crf 63..8, VVenC to qp 57..10.
+library itself (``x265:preset=veryfast,tune=zerolatency,bframes=0``). libaom's preset is its ``cpu-used``.
+Without crf and qp, quality 0..63 is mapped linearly: x264 and x265 to crf 48..5, SVT-AV1 and libaom to crf
+63..8, VVenC to qp 57..10.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from lvc.codecs.av_codec import AvDecoder, AvEncoder
 from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.external_options import (
     Settings,
+    libaom_settings,
     svt_av1_settings,
     vvenc_settings,
     x264_settings,
     x265_settings,
 )
+from lvc.codecs.external_process import ProcessEncoder
+from lvc.codecs.libaom import LibaomEncoder
 from lvc.codecs.vvenc import VvencEncoder
 from lvc.types import EncodeOptions, VideoInfo
 
@@ -83,21 +87,27 @@ class AvCodec:
 
 
 @dataclass(slots=True)
-class VvencCodec:
-    """VVenC by way of the ffmpeg executable of imageio-ffmpeg. Implements lvc.codecs.base.Codec."""
+class ProcessCodec:
+    """A codec whose encoder is in the ffmpeg executable of imageio-ffmpeg only, and whose decoder is in
+    libavcodec. Implements lvc.codecs.base.Codec.
+    """
 
-    name: str = "vvenc"
-    codec_id: int = CodecId.VVENC
+    name: str
+    codec_id: int
+    encoder_class: type[ProcessEncoder]
+    settings: Callable[[EncodeOptions], Settings]
+    decoder_library: str
+    minimum: int
     weights_digest: bytes = b""
-    minimum: int = 32
 
     def encoder(self, video: VideoInfo, options: EncodeOptions) -> Encoder:
         """An encoder. Raises UsageError on parameters it does not take, CodecError if it is not available."""
-        return VvencEncoder(vvenc_settings(options), self.minimum, video, options.quality)
+        return self.encoder_class(self.settings(options), self.minimum, video, options.quality,
+                                  options.threads)
 
     def decoder(self, header: StreamHeader) -> Decoder:
         """A decoder. Raises CodecError if it is not available."""
-        return AvDecoder(self.name, "vvc", self.minimum, header.video)
+        return AvDecoder(self.name, self.decoder_library, self.minimum, header.video)
 
 
 EXTERNAL: tuple[Codec, ...] = (
@@ -107,6 +117,7 @@ EXTERNAL: tuple[Codec, ...] = (
     # below 64x64 SVT-AV1 switches off what it is good at, and with it its rate control
     AvCodec("svt-av1", CodecId.SVT_AV1, SvtAv1Encoder, "libsvtav1", "svtav1-params", svt_av1_settings,
             "libdav1d", 64),
-    VvencCodec(),
+    ProcessCodec("vvenc", CodecId.VVENC, VvencEncoder, vvenc_settings, "vvc", 32),
+    ProcessCodec("libaom", CodecId.LIBAOM, LibaomEncoder, libaom_settings, "libdav1d", 16),
 )
 """All external codecs."""

@@ -1,4 +1,4 @@
-"""From EncodeOptions and codec strings to the settings of x264, x265, SVT-AV1 and VVenC."""
+"""From EncodeOptions and codec strings to the settings of x264, x265, SVT-AV1, VVenC and libaom."""
 
 from __future__ import annotations
 
@@ -69,6 +69,8 @@ X265 = Rules("x265", _X26X_PRESETS, "medium",
 SVT_AV1 = Rules("svt-av1", tuple(str(n) for n in range(-1, 14)), "8", (), 63.0, 8.0, 0.25, (1, 70), (1, 63))
 VVENC = Rules("vvenc", ("faster", "fast", "medium", "slow", "slower"), "faster", (), 57.0, 10.0, 1.0,
               None, (0, 63))
+LIBAOM = Rules("libaom", tuple(str(n) for n in range(9)), "6", ("psnr", "ssim"), 63.0, 8.0, 1.0,
+               (0, 63), (0, 63))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,19 @@ def vvenc_settings(options: EncodeOptions) -> Settings:
     if library["decodingrefreshtype"] != "idr_no_radl":
         raise UsageError("vvenc: only closed GOPs (decodingrefreshtype=idr_no_radl) can be stored")
     return Settings({"preset": common.preset, "qp": common.rate}, library)
+
+
+def libaom_settings(options: EncodeOptions) -> Settings:
+    """Settings of libaom: good quality in one pass, key frames exactly where asked for, no others."""
+    common = read_common(LIBAOM, options)
+    # equal bounds leave libaom no choice; no forward key frames, so GOPs are closed
+    keyint = _keyint(common, str(1 << 24))
+    chosen = {"cpu-used": common.preset, "crf": common.rate, "b:v": "0", "g": keyint, "keyint_min": keyint}
+    if common.mode == "qp":
+        chosen |= {"qmin": common.rate, "qmax": common.rate}
+    if "enable-fwd-kf" in common.rest:
+        raise UsageError("libaom: only closed GOPs (no enable-fwd-kf) can be stored")
+    return Settings(_with_tune(common, chosen), dict(common.rest))
 
 
 def _keyint(common: Common, infinite: str) -> str:

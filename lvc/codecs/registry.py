@@ -45,9 +45,9 @@ def parse_codec_string(text: str) -> tuple[str, dict[str, str]]:
 
 def codec_names() -> list[str]:
     """Names of all codecs: ours that have weights first, then external ones. Loads torch."""
-    from lvc.codecs.neural import neural_names
+    from lvc.weights import manifest
 
-    return [*neural_names(), *(codec.name for codec in EXTERNAL)]
+    return [*manifest(), *(codec.name for codec in EXTERNAL)]
 
 
 def get_codec(name: str, weights: str | None = None) -> Codec:
@@ -63,11 +63,12 @@ def get_codec(name: str, weights: str | None = None) -> Codec:
             if weights is not None:
                 raise UsageError(f"{name} has no weights")
             return codec
-    from lvc.codecs.neural import load_neural, neural_names
+    from lvc.codecs.neural import load_neural
+    from lvc.codecs.swift import SwiftCodec, load_swift
 
-    if weights is None and name not in neural_names():
+    if weights is None and name not in codec_names():
         raise CodecError(f"unknown codec {name!r} (there are: {', '.join(codec_names())})")
-    return load_neural(name, weights)
+    return load_swift(weights) if name == SwiftCodec.name else load_neural(name, weights)
 
 
 @dataclass(slots=True)

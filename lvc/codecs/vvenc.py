@@ -2,198 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import subprocess
-import tempfile
-import threading
-import weakref
-from typing import IO, Any
-
-import av
 import numpy as np
 
 from lvc.codecs import annexb
-from lvc.codecs.av_codec import PtsQueue
 from lvc.codecs.external_options import Settings
-from lvc.codecs.picture import one_line, pad_frame, padded_size
-from lvc.errors import CodecError, UsageError
-from lvc.types import Frame, Packet, PacketKind, VideoInfo
+from lvc.codecs.external_process import ProcessEncoder
+from lvc.types import Plane, VideoInfo
 
 _AUD = 20
 _IDR = (7, 8)
-_TICKS = 90000
-"""Ticks a second in an MPEG transport stream."""
 
 
-def find_ffmpeg() -> str:
-    """Path of the ffmpeg executable that imageio-ffmpeg brings along. Raises CodecError if there is none."""
-    try:
-        import imageio_ffmpeg
+class VvencEncoder(ProcessEncoder):
+    """VVenC. Access units come in a transport stream, which keeps their times."""
 
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError):
-        raise CodecError("vvenc is not available: it needs the package imageio-ffmpeg") from None
+    name = "vvenc"
+    # VVenC works on 10 bits: 8-bit samples times four, which decoding undoes
+    pixel_format = "yuv420p10le"
+    container = "mpegts"
 
+    def arguments(self, settings: Settings, video: VideoInfo, threads: int) -> list[str]:
+        """As of ProcessEncoder."""
+        return ["-c:v", "libvvenc", *(part for key, value in settings.options.items()
+                                      for part in (f"-{key}", value)),
+                "-vvenc-params", _with_range(settings, video.color.full_range).joined(),
+                "-muxdelay", "0", "-muxpreload", "0"]
 
-class VvencEncoder:
-    """VVenC in a process of its own: raw pictures go in, a transport stream comes out and is taken apart.
+    def samples(self, plane: Plane) -> bytes:
+        """As of ProcessEncoder."""
+        return (plane.astype("<u2") << np.uint16(2)).tobytes()
 
-    A thread empties the process's output all the time, so neither side can wait for the other for ever, and
-    the process takes pictures no faster than it codes them, so memory is bounded. The process ends with this
-    object at the latest.
+    def finish(self, data: bytes, key: bool) -> tuple[bytes, bool]:
+        """As of ProcessEncoder."""
+        units = [unit for unit in annexb.split_units(data) if annexb.h266_type(unit) != _AUD]
+        return annexb.join_units(units), any(annexb.h266_type(unit) in _IDR for unit in units)
 
-    Args:
-        settings: what to open it with.
-        minimum: smallest width and height coded; smaller pictures are extended.
-        video: what will be pushed.
-        quality: written into the packets.
-
-    Raises:
-        CodecError: there is no ffmpeg executable.
-    """
-
-    codec_data = b""
-
-    def __init__(self, settings: Settings, minimum: int, video: VideoInfo, quality: int) -> None:
-        self._quality = quality
-        self._pts = PtsQueue()
-        self._done = False
-        self._rate = video.frame_rate
-        self._first: int | None = None
-        self._size = (video.width, video.height)
-        self._padded = padded_size(video.width, video.height, 2, minimum)
-        width, height = self._padded
-        color = video.color
-        tags = ["-color_primaries", str(color.primaries), "-color_trc", str(color.transfer),
-                "-colorspace", str(color.matrix), "-color_range", "2" if color.full_range else "1"]
-        command = [
-            find_ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "error",
-            "-f", "rawvideo", "-pixel_format", "yuv420p10le", "-video_size", f"{width}x{height}",
-            "-framerate", str(video.frame_rate), *tags, "-i", "pipe:0",
-            # the same tags on both sides, so that ffmpeg sees no reason to convert
-            "-c:v", "libvvenc", "-pix_fmt", "yuv420p10le", *tags,
-            *(part for key, value in settings.options.items() for part in (f"-{key}", value)),
-            "-vvenc-params", _with_range(settings, color.full_range).joined(), "-fps_mode", "passthrough",
-            "-flush_packets", "1", "-muxdelay", "0", "-muxpreload", "0", "-f", "mpegts", "pipe:1",
-        ]
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        try:
-            # a session of its own: Ctrl-C is for us, and we end the process
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                             stderr=self._log, bufsize=0, start_new_session=True)
-        except OSError as error:
-            raise CodecError(f"vvenc is not available: {one_line(error)}") from error
-        self._queue: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
-        assert self._process.stdout is not None
-        self._reader = threading.Thread(target=_read_packets, args=(self._process.stdout, self._queue),
-                                        daemon=True)
-        self._reader.start()
-        self._end = weakref.finalize(self, _kill, self._process)
-
-    def push(self, frame: Frame) -> list[Packet]:
-        """Take one frame of the video's size.
-
-        Raises:
-            UsageError: the frame has another size, the encoder was flushed, or it refuses a parameter.
-            CodecError: the encoder failed.
-        """
-        if self._done:
-            raise UsageError("vvenc: a frame was pushed after the last one")
-        if (frame.width, frame.height) != self._size:
-            raise UsageError(f"vvenc: a {frame.width}x{frame.height} frame does not fit a video of "
-                             f"{self._size[0]}x{self._size[1]}")
-        padded = pad_frame(frame, self._padded)
-        self._pts.put(frame.pts)
-        assert self._process.stdin is not None
-        try:
-            for plane in padded.planes:
-                # VVenC works on 10 bits: 8-bit samples times four, which decoding undoes
-                view = memoryview((plane.astype("<u2") << np.uint16(2)).tobytes())
-                while view:
-                    view = view[self._process.stdin.write(view):]
-        except OSError:
-            raise self._failure() from None
-        return self._collect()
-
-    def flush(self) -> list[Packet]:
-        """Return all remaining packets; no frame may follow. Raises as :meth:`push`."""
-        if self._done:
-            return []
-        self._done = True
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.close()
-        except OSError:
-            raise self._failure() from None
-        self._reader.join()
-        if self._process.wait() != 0:
-            raise self._failure()
-        packets = self._collect()
-        if len(self._pts):
-            raise CodecError(f"vvenc failed: {len(self._pts)} frames gave no packet")
-        return packets
-
-    def _collect(self) -> list[Packet]:
-        packets = []
-        while not self._queue.empty():
-            item = self._queue.get()
-            if item is None:
-                break
-            ticks, data = item
-            if self._first is None:
-                # the first packet is the first picture: GOPs are closed
-                self._first = ticks
-            pts = self._pts.take(round((ticks - self._first) * self._rate / _TICKS))
-            if pts is None:
-                raise CodecError("vvenc failed: it gave a packet for no frame")
-            units = [unit for unit in annexb.split_units(data) if annexb.h266_type(unit) != _AUD]
-            intra = any(annexb.h266_type(unit) in _IDR for unit in units)
-            kind = PacketKind.INTRA if intra else PacketKind.INTER
-            packets.append(Packet(kind, annexb.join_units(units), pts, self._quality))
-        return packets
-
-    def _failure(self) -> CodecError | UsageError:
-        self._end()
-        self._log.seek(0)
-        log = self._log.read(1 << 16).decode(errors="replace")
-        lines = [line.rpartition("] ")[2] for line in log.splitlines()]
-        for line in lines:
-            if line.startswith(("Unknown vvenc option", "Invalid vvenc value")):
-                return UsageError(f"vvenc: {line.rstrip('.')}")
-        return CodecError(f"vvenc failed: {lines[0].strip() if lines else 'its process ended early'}")
+    def usage_error(self, line: str) -> str | None:
+        """As of ProcessEncoder."""
+        return line.rstrip(".") if line.startswith(("Unknown vvenc option", "Invalid vvenc value")) else None
 
 
 def _with_range(settings: Settings, full: bool) -> Settings:
     """libavcodec's wrapper of VVenC hands the other colour tags on, but not the range."""
     return Settings(settings.options, {"range": "full" if full else "limited", **settings.library})
-
-
-def _read_packets(stdout: IO[bytes], packets: queue.SimpleQueue[tuple[int, bytes] | None]) -> None:
-    try:
-        # what goes wrong here, the exit status and the log of the process tell better
-        with contextlib.suppress(av.FFmpegError, ValueError, IndexError, OSError):
-            options = {"probesize": "4096", "analyzeduration": "0"}
-            source: Any = av.open(stdout, format="mpegts", options=options)
-            with source:
-                for packet in source.demux(video=0):
-                    if packet.size:
-                        packets.put((packet.pts, bytes(packet)))
-    finally:
-        # never leave the process waiting for a reader
-        with contextlib.suppress(OSError, ValueError):
-            while stdout.read(1 << 16):
-                pass
-        packets.put(None)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None and not pipe.closed:
-            try:
-                pipe.close()
-            except (OSError, ValueError):
-                continue

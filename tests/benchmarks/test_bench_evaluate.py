@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import run
-from benchlib.evaluate import Job, evaluate
+from benchlib import environment
+from benchlib.evaluate import Job, _compare, evaluate
 from benchlib.pictures import describe, frames_of
 from benchlib.specs import BenchmarkError, RatePoint, SequenceSpec
 
 import demo
 import lvc
-from lvc.metrics import compare_frames
+from lvc.metrics import PerceptualMeter, compare_frames
 
 CODEC = "x264:preset=ultrafast"
 
@@ -41,6 +50,13 @@ def test_record_is_that_of_a_file_made_by_hand(clip, tmp_path, measured):
     planes = b"".join(plane.tobytes() for frame in frames for plane in frame.planes)
     assert record["decoded_md5"] == hashlib.md5(planes).hexdigest()
     qualities = [compare_frames(a, b) for a, b in zip(frames_of(clip, frames=6), frames, strict=True)]
+    with PerceptualMeter(176, 164, Fraction(25)) as meter:
+        for a, b in zip(frames_of(clip, frames=6), frames, strict=True):
+            meter.push(a, b)
+        perceptual = meter.finish()
+    for name in ("ssim_y", "ssim", "vmaf", "xpsnr_y", "xpsnr"):
+        assert record["per_frame"][name] == pytest.approx([getattr(q, name) for q in perceptual], abs=1e-4)
+    assert record["mean"]["vmaf"] == pytest.approx(sum(q.vmaf for q in perceptual) / 6, abs=1e-4)
     for name in ("psnr_y", "psnr_yuv", "psnr_rgb", "ms_ssim"):
         expected = [getattr(quality, name) for quality in qualities]
         assert record["per_frame"][name] == pytest.approx(expected, abs=1e-5)
@@ -53,7 +69,8 @@ def test_record_is_that_of_a_file_made_by_hand(clip, tmp_path, measured):
 def test_record_states_how_it_was_made(measured):
     record, _ = measured
     assert record["sequence"] | {"sha256": ""} == {
-        "name": "texture", "sha256": "", "width": 176, "height": 164, "frames": 6, "frame_rate": "25"
+        "name": "texture", "sha256": "", "width": 176, "height": 164, "frames": 6, "frame_rate": "25",
+        "dataset": "",
     }
     assert (record["codec"], record["point"]) == (CODEC, {"crf": "30"})
     assert record["codec_string"] == f"{CODEC},crf=30"
@@ -64,8 +81,14 @@ def test_record_states_how_it_was_made(measured):
     for part in ("encode", "decode"):
         assert record[part]["fps"] == pytest.approx(6 / record[part]["seconds"], rel=1e-2)
         assert 10 < record[part]["peak_rss_mib"] < 300  # torch, which is loaded here, is not loaded there
+        assert 0 < record[part]["cpu_seconds"] < record[part]["seconds"] + 0.2  # one core
     assert record["weights_digest"] == ""
-    assert set(record["versions"]) >= {"python", "lvc", "av", "imageio-ffmpeg"}
+    assert record["kmac"] is None
+    assert (record["record"], record["preset"]) == (2, "")
+    assert set(record["versions"]) >= {"python", "lvc", "av", "imageio-ffmpeg", "encoder"}
+    assert record["versions"]["encoder"].startswith("core ")
+    assert 0 < record["payload_bytes"] < record["file_bytes"]
+    assert record["side_bytes"] == 0
     assert str(json.loads(json.dumps(record))) == str(record)
 
 
@@ -112,9 +135,82 @@ def test_times_are_left_out_when_points_share_the_machine(clip, tmp_path, capsys
     assert "2 points (0 from the cache)" in capsys.readouterr().out.splitlines()[-1]
 
 
+def test_multiply_adds_of_networks():
+    assert environment.kmac("x265:preset=medium") is None
+    found = environment.kmac("dvc-lite")
+    assert found["intra"] is None  # HEVC
+    assert 10 < found["inter"]["decode"] < found["inter"]["encode"] < 100
+    network = environment.kmac("dvc-lite:intra=learned,motion=network")
+    assert 1 < network["intra"]["decode"] < network["intra"]["encode"] < 100
+    assert network["inter"]["decode"] == found["inter"]["decode"]
+    assert network["inter"]["encode"] > found["inter"]["encode"]
+
+
+@pytest.mark.parametrize("codec", ["x264", "x265", "svt-av1", "vvenc", "libaom"])
+def test_encoders_tell_their_version(codec):
+    assert re.search(r"\d", environment.encoder_version(codec))
+    assert environment.encoder_version("dvc-lite") == ""
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_where_it_was(clip, tmp_path, capsys):
+    """Told to end while it measures, it leaves no process behind; what was finished is not measured again."""
+    out, cache = tmp_path / "results.json", tmp_path / "cache"
+    arguments = ["--sequences", str(clip), "--codecs", f"{CODEC}@crf=20,25,30,35,40", "--frames", "2",
+                 "--out", str(out), "--cache", str(cache)]
+    root = Path(run.__file__).parents[1]
+    process = subprocess.Popen([sys.executable, run.__file__, *arguments], stderr=subprocess.PIPE, text=True,
+                               env=os.environ | {"PYTHONPATH": str(root)}, start_new_session=True)
+    try:
+        first = process.stderr.readline()
+        assert first.startswith("1/5 texture x264")
+        assert "left" in first
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+    assert "interrupted; finished points are in the cache" in rest
+    assert "Traceback" not in rest
+    assert not out.exists()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("processes were left behind")
+    finished = len(list(cache.glob("*.json")))
+    assert 1 <= finished < 5
+    assert run.main(arguments) == 0
+    assert f"5 points ({finished} from the cache), 0 failed" in capsys.readouterr().out
+    points = json.loads(out.read_text())["points"]
+    assert [p["point"]["crf"] for p in points] == ["20", "25", "30", "35", "40"]
+
+
+@pytest.mark.slow
+def test_decoders_that_give_other_frames_are_noticed(clip, write_clip, tmp_path):
+    """Other sizes and numbers of frames than the source's."""
+    job = Job(SequenceSpec("texture", clip), RatePoint(CODEC, "crf", "30"))
+    picture = describe(job.sequence)
+    for name, shape, message in (("size", (176, 160, 10), "frames of 176x160, the source has 176x164"),
+                                 ("less", (176, 164, 9), "fewer frames"),
+                                 ("more", (176, 164, 11), "more frames")):
+        decoded = write_clip(tmp_path / f"{name}.mkv", *shape)
+        with pytest.raises(BenchmarkError, match=f"texture: .*{message}"):
+            _compare(job, decoded, picture, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        (["--intra-period", "0"], "--intra-period must be -1 or at least 1"),
+        (["--threads", "-1"], "--threads must be at least 0"),
+        (["--preset", "no-such"], "there is no preset 'no-such'; there are: dcvc"),
+        (["--dataset", "no-such", "."], "there is no data set 'no-such'; there are: hevc-b"),
+        (["--only", "nothing*"], "no sequence is called nothing"),
         (["--codecs", "no-such-codec"], "no-such-codec"),
         (["--codecs", "x264@crf"], "not of the form"),
         (["--sequences", "missing.mkv"], "no such file"),
@@ -165,7 +261,7 @@ def test_demo_script(clip, tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.count("x264 ultrafast") == 5
     assert out.count("x265 ultrafast") == 5
-    for metric in ("RGB PSNR (dB)", "YUV PSNR 6:1:1 (dB)", "MS-SSIM"):
+    for metric in ("RGB PSNR (dB)", "YUV PSNR, 6:1:1 (dB)", "MS-SSIM"):
         assert metric in out
     for name in ("rd.png", "side_by_side.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")

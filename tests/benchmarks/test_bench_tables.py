@@ -96,7 +96,9 @@ def test_bdrate_script(results, capsys, metric):
     out = capsys.readouterr().out
     assert "+100.0 %" in out
     assert "-50.0 %" in out
-    assert out.splitlines()[-1].split() == ["mean", "+25.0", "%"]
+    assert out.splitlines()[-1].split()[:3] == ["mean", "+25.0", "%"]
+    assert bdrate.main([*arguments, "--method", "akima", "--json"]) == 0
+    assert {row["method"] for row in json.loads(capsys.readouterr().out)} == {"akima"}
 
 
 def test_bdrate_script_says_why_there_is_no_figure(tmp_path, records, make_record, capsys):
@@ -107,11 +109,14 @@ def test_bdrate_script_says_why_there_is_no_figure(tmp_path, records, make_recor
     far, few = points("far", 4, 50.0), points("few", 3, 30.0)
     path = tmp_path / "r.json"
     save_results(path, [*records, *far, *few])
-    assert bdrate.main([str(path), "--anchor", "x265", "--test", "far", "few"]) == 0
-    out = capsys.readouterr().out
-    assert "no common range" in out
-    assert "the test curve has 3 points" in out
-    assert out.count("n/a") == 4
+    assert bdrate.main([str(path), "--anchor", "x265", "--test", "far", "few"]) == 1
+    captured = capsys.readouterr()
+    assert "no common range" in captured.out
+    assert "the test curve has 3 points" in captured.out
+    assert captured.out.count("n/a") == 8
+    assert captured.err.startswith("bdrate.py: error: no BD-rate: first, far against x265")
+    # with one figure among them it is but a note
+    assert bdrate.main([str(path), "--anchor", "x265", "--test", "far", "dvc-lite"]) == 0
     assert bdrate.main([str(path), "--anchor", "x265", "--test", "vvenc"]) == 1
     assert "no codec matches 'vvenc'" in capsys.readouterr().err
 
@@ -121,6 +126,73 @@ def test_codecs_never_measured_together_are_refused(tmp_path, make_record, capsy
     save_results(path, [make_record("a", ("quality", "1"), 0.1, 30.0, intra_period=10),
                         make_record("b", ("quality", "1"), 0.1, 30.0, intra_period=32)])
     assert bdrate.main([str(path), "--anchor", "a", "--test", "b"]) == 1
+    assert "never measured under the same condition" in capsys.readouterr().err
+
+
+def curve_of(records, codec):
+    return next(c for c in curves_of(records) if c.codec == codec and c.condition.sequence == "first")
+
+
+def test_bd_quality_stands_beside_bd_rate(records):
+    # half the rate at equal quality, on curves of 3 dB an octave
+    found = bdrate.compare(curve_of(records, "dvc-lite"), curve_of(records, ANCHOR), "yuv")
+    assert found.percent == pytest.approx(-50)
+    assert found.difference == pytest.approx(3.0)
+    assert found.note == ""
+
+
+def test_curves_that_are_not_monotonic_give_a_warning(records, make_record, tmp_path, capsys):
+    dip = make_record("dvc-lite", ("quality", "40"), 2.0, 35.0, sequence="first", weights="ab12")
+    clean = bdrate.compare(curve_of(records, ANCHOR), curve_of(records, "dvc-lite"), "yuv")
+    found = bdrate.compare(curve_of(records, ANCHOR), curve_of([*records, dip], "dvc-lite"), "yuv")
+    assert found.percent == clean.percent
+    assert found.note == "the test curve is not monotonic, 1 of its 5 points left out"
+    path = tmp_path / "r.json"
+    save_results(path, [*records, dip])
+    assert bdrate.main([str(path), "--anchor", "x265", "--test", "dvc-lite", "--json"]) == 0
+    assert "warning: first, dvc-lite against x265 veryfast zerolatency: the test" in capsys.readouterr().err
+
+
+def test_small_overlap_gives_a_warning(records, make_record):
+    far = [make_record("far", ("quality", str(i)), 0.5 * 2**i, 37.0 + 3 * i, sequence="first")
+           for i in range(4)]
+    found = bdrate.compare(curve_of(records, ANCHOR), curve_of([*records, *far], "far"), "yuv")
+    assert found.percent is not None
+    assert found.overlap == pytest.approx(2 / 16)
+    assert found.note == "small overlap"
+
+
+@pytest.mark.parametrize(("value", "message"), [
+    (float("nan"), "not finite"), (float("inf"), "not finite"), (None, "not finite")])
+def test_values_that_are_not_finite_are_refused(records, value, message):
+    broken = json.loads(json.dumps(records))
+    next(r for r in broken if r["codec"] == "dvc-lite")["mean"]["psnr_yuv"] = value
+    found = bdrate.compare(curve_of(broken, ANCHOR), curve_of(broken, "dvc-lite"), "yuv")
+    assert found.percent is None
+    assert message in found.note
+
+
+def test_measures_that_old_records_lack(results, capsys):
+    assert bdrate.main([str(results), "--anchor", "x265", "--test", "dvc-lite", "--metric", "vmaf"]) == 1
+    assert "the anchor curve has no VMAF" in capsys.readouterr().err
+
+
+def test_one_rate_point_is_no_curve(records, tmp_path, capsys):
+    path = tmp_path / "r.json"
+    save_results(path, [r for r in records if r["codec"] == ANCHOR] + [records[1]])
+    assert bdrate.main([str(path), "--anchor", "x265", "--test", "dvc-lite"]) == 1
+    error = capsys.readouterr().err
+    assert "the test curve has 1 point; BD-rate needs at least 4" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_results_of_other_frame_counts_are_not_compared(records, tmp_path, capsys):
+    shorter = json.loads(json.dumps([r for r in records if r["codec"] == "dvc-lite"]))
+    for record in shorter:
+        record["sequence"]["frames"] = 9
+    path = tmp_path / "r.json"
+    save_results(path, [r for r in records if r["codec"] == ANCHOR] + shorter)
+    assert bdrate.main([str(path), "--anchor", "x265", "--test", "dvc-lite"]) == 1
     assert "never measured under the same condition" in capsys.readouterr().err
 
 
@@ -150,6 +222,15 @@ def test_readme_table(records):
     assert "| x265 veryfast zerolatency | 0 (anchor) | 0 (anchor) | 0 (anchor) | 2.50 | 2.50 |" in text
     assert "| dvc-lite | quality 0 | 0.1250 | 30.90 | 29.00 | 0.9684 |" in text
     assert "Test CPU, 2 cores" in text
+
+
+def test_readme_table_has_vmaf_where_it_was_measured(records):
+    for record in records:
+        record["mean"]["vmaf"] = 2 * record["mean"]["psnr_y"]
+    text = readme_table.render(curves_of(records))
+    row = next(line for line in text.splitlines() if line.startswith("| dvc-lite | +"))
+    assert row == "| dvc-lite | +25.0 % | +25.0 % | +25.0 % | +25.0 % | 0.50 | 0.50 |"
+    assert "| dvc-lite | quality 0 | 0.1250 | 30.90 | 29.00 | 0.9684 | 60.00 |" in text
 
 
 def test_readme_table_states_what_is_missing(records, make_record):

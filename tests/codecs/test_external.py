@@ -1,4 +1,4 @@
-"""x264, x265, SVT-AV1 and VVenC behind the codec interface."""
+"""x264, x265, SVT-AV1, VVenC and libaom behind the codec interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lvc.codecs.vvenc import VvencEncoder
 from lvc.errors import CorruptStreamError, LvcError, UsageError
 from lvc.types import ColorInfo, EncodeOptions, Frame, Packet, PacketKind, VideoInfo
 
-NAMES = ("x264", "x265", "svt-av1", "vvenc")
+NAMES = ("x264", "x265", "svt-av1", "vvenc", "libaom")
 
 
 def encode(codec: str, frames: list[Frame], video: VideoInfo | None = None, **options) -> list[Packet]:
@@ -56,11 +56,11 @@ def test_round_trip(codec, make_frames, psnr):
         assert psnr(ours.v, theirs.v) > 35
 
 
-@pytest.mark.parametrize("codec", ["x264", "x265", "svt-av1", "vvenc"])
+@pytest.mark.parametrize("codec", NAMES)
 def test_b_frames_are_in_use(codec, make_frames):
     """Decoding order is not presentation order; in AV1, some pictures are shown that were coded before."""
     packets = encode(codec, make_frames(20, 96, 64), intra_period=-1)
-    if codec == "svt-av1":
+    if codec in ("svt-av1", "libaom"):
         assert min(len(p.payload) for p in packets) < 8
     else:
         assert [p.pts for p in packets] != sorted(p.pts for p in packets)
@@ -157,7 +157,8 @@ def test_bad_parameters(name, params, part, make_frames):
 
 @pytest.mark.parametrize("codec", ["x264:tune=warp", "x265:tune=psnr.warp", "x265:crf=52", "x264:crf=1,qp=1",
                                    "vvenc:crf=20", "svt-av1:irefresh-type=1",
-                                   "vvenc:decodingrefreshtype=cra"])
+                                   "vvenc:decodingrefreshtype=cra", "libaom:tune=warp", "libaom:crf=64",
+                                   "libaom:enable-fwd-kf=1", "libaom:enable-qm=many"])
 def test_bad_values(codec, make_frames):
     with pytest.raises(UsageError, match=codec.partition(":")[0]):
         encode(codec, make_frames(2, 64, 64))
@@ -210,11 +211,11 @@ def test_stream_of_another_size(name, make_frames):
         decode(name, packets, 64, 64)
 
 
-@pytest.mark.parametrize("name", ["x264", "x265", "svt-av1", "vvenc"])
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_beside_the_picture(name, make_frames):
     """No version strings, delimiters or timing SEI: they would count against the codec."""
     packets = encode(name, make_frames(3, 64, 64))
-    if name == "svt-av1":
+    if name in ("svt-av1", "libaom"):
         assert not any(p.payload.startswith(b"\x12\x00") for p in packets)
         return
     units = [unit for p in packets for unit in annexb.split_units(p.payload)]
@@ -240,7 +241,8 @@ def test_colour_is_tagged(make_frames, psnr):
 
     frames = make_frames(1, 64, 64)
     video = VideoInfo(64, 64, color=ColorInfo(9, 16, 9, True))
-    for name, library in (("x264", "h264"), ("x265", "hevc"), ("svt-av1", "libdav1d"), ("vvenc", "vvc")):
+    for name, library in (("x264", "h264"), ("x265", "hevc"), ("svt-av1", "libdav1d"), ("vvenc", "vvc"),
+                          ("libaom", "libdav1d")):
         packets = encode(name, frames, video)
         context = av.CodecContext.create(library, "r")
         picture = (context.decode(to_packet(packets[0].payload)) + context.decode(None))[0]

@@ -29,7 +29,7 @@ def test_malformed_codec_string(text):
 
 def test_names():
     names = codec_names()
-    assert names[-4:] == ["x264", "x265", "svt-av1", "vvenc"]
+    assert names[-5:] == ["x264", "x265", "svt-av1", "vvenc", "libaom"]
     for name in names:
         codec = get_codec(name)
         assert codec.name == name
@@ -39,7 +39,7 @@ def test_names():
 
 def test_every_codec_id_has_a_name():
     names = [codec_name(number) for number in CodecId]
-    assert names[:6] == ["x264", "x265", "svt-av1", "vvenc", "dvc", "dvc-lite"]
+    assert names[:7] == ["x264", "x265", "svt-av1", "vvenc", "libaom", "dvc", "dvc-lite"]
 
 
 def test_unknown():

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from lvc.errors import UsageError
-from lvc.metrics import bd_rate
+from lvc.metrics import bd_quality, bd_rate
 
 RATE = [100.0, 200.0, 400.0, 800.0]
 QUALITY = [30.0, 33.0, 35.5, 37.0]
@@ -51,6 +51,27 @@ def test_published_pair():
     result = bd_rate(*PUBLISHED_D["x265"], *PUBLISHED_D["dvc"])
     assert result.percent == pytest.approx(17.0, abs=0.05)
     assert result.overlap == pytest.approx(0.603, abs=0.001)
+
+
+@pytest.mark.parametrize("method", ["pchip", "akima"])
+@pytest.mark.parametrize("offset", [-1.5, 0.0, 0.25])
+def test_a_constant_offset_in_quality_is_the_bd_quality(method, offset):
+    result = bd_quality(RATE, QUALITY, RATE, [q + offset for q in QUALITY], method=method)
+    assert result.difference == pytest.approx(offset, abs=1e-9)
+    assert result.overlap == pytest.approx(1.0)
+
+
+def test_bd_quality_over_the_common_range_of_log_rate():
+    # 10 log2(rate) against 10 log2(rate / 2): 10 less everywhere; rates from 2 to 16 of 1 to 32.
+    anchor, test = [1.0, 2.0, 4.0, 8.0, 16.0], [2.0, 4.0, 8.0, 16.0, 32.0]
+    result = bd_quality(anchor, [10 * math.log2(r) for r in anchor], test,
+                        [10 * math.log2(r / 2) for r in test])
+    assert result.difference == pytest.approx(-10.0, abs=1e-6)
+    assert result.overlap == pytest.approx(3 / 5)
+    with pytest.raises(UsageError, match="no common range of rate"):
+        bd_quality(RATE, QUALITY, [10 * r for r in RATE], QUALITY)
+    with pytest.raises(UsageError, match="3 points"):
+        bd_quality(RATE, QUALITY, RATE[:3], QUALITY[:3])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,136 @@
+"""One HTML page out of results: curves, BD-rates, speed, single frames, pictures; opens without a server.
+
+    python benchmarks/report.py runs/results.json --sequences FOLDER --out runs/report.html
+
+RD plots of each sequence and their mean, a table of BD-rates with a column an anchor, speed against BD-rate,
+the quality of every frame, and, if --sequences names the sources (as for run.py), parts of decoded frames
+side by side. For these the streams are made once more; decoded frames are kept in a cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchlib.results import load_results, write_atomically
+from benchlib.specs import BenchmarkError, SequenceSpec, load_sequences
+from reportlib.crops import CropSet, crop_set
+from reportlib.data import ReportData
+from reportlib.page import render
+from tqdm import tqdm
+
+from lvc import LvcError
+from lvc.metrics.rdcurves import RDCurve, load_curves
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = ROOT / "benchmarks" / "published"
+DEFAULT_CACHE = ROOT / "runs" / "report-cache"
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="report.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="JSON files of run.py")
+    result.add_argument("--out", type=Path, required=True, metavar="HTML")
+    result.add_argument("--title", default="Rate and distortion of video codecs")
+    result.add_argument("--codecs", nargs="+", default=[], metavar="CODEC",
+                        help="only these (parts of names)")
+    result.add_argument("--anchors", nargs="+", default=[], metavar="CODEC",
+                        help="columns of the BD-rate table, the main one first "
+                             "(default: codecs without weights)")
+    result.add_argument("--sequences", nargs="+", default=[], metavar="FILE|FOLDER|TOML",
+                        help="sources, for pictures of decoded frames")
+    result.add_argument("--frame", type=int, metavar="N", help="frame to show (default: the middle one)")
+    result.add_argument("--speed", nargs="+", type=Path, default=[], metavar="JSON", help="files of speed.py")
+    result.add_argument("--published", nargs="*", type=Path, metavar="JSON",
+                        help="published curves to draw beside the means (default: those of the data set, if "
+                             "all sequences are of one; none: give no file)")
+    result.add_argument("--cache", type=Path, default=DEFAULT_CACHE, metavar="FOLDER")
+    return result
+
+
+def take_pictures(data: ReportData, sources: Sequence[SequenceSpec], cache: Path,
+                  frame: int | None) -> dict[tuple[int, str], CropSet]:
+    """Parts of decoded frames for every intra period and sequence of which the source is there.
+
+    Raises:
+        BenchmarkError: no source is one of the sequences, or other files than were measured.
+    """
+    found: dict[tuple[int, str], CropSet] = {}
+    by_name = {source.name: source for source in sources}
+    jobs = [(period, sequence) for period in data.periods for sequence in data.sequences(period)]
+    jobs = [(period, sequence) for period, sequence in jobs if file_name(data, sequence) in by_name]
+    if not jobs:
+        raise BenchmarkError(f"none of the sources is a sequence of the results "
+                             f"({', '.join(data.sequences())})")
+    with tqdm(total=len(jobs), unit="set", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
+        for period, sequence in jobs:
+            found[period, sequence] = crop_set(
+                by_name[file_name(data, sequence)], data.like_rate(period, sequence), cache, frame=frame,
+                on_progress=lambda codec, name=sequence: bar.set_postfix_str(f"{name} {codec}"))
+            bar.update()
+    return found
+
+
+def file_name(data: ReportData, sequence: str) -> str:
+    """What a sequence is called where its length is not part of the name."""
+    record = next(r for r in data.records if r["sequence"]["name"] == sequence)
+    return str(record["sequence"].get("file", sequence))
+
+
+def published_curves(data: ReportData, files: Sequence[Path] | None) -> list[RDCurve]:
+    """Published means over the data set that all sequences are of, or of the files that are named."""
+    if files is None:
+        sets = {record["sequence"].get("dataset", "") for record in data.records}
+        path = PUBLISHED / f"{sets.pop()}.json" if len(sets) == 1 else None
+        files = [path] if path is not None and path.is_file() else []
+    return [curve for curve in load_curves(files) if curve.origin == "published" and not curve.sequence]
+
+
+def load_speed(paths: Sequence[Path]) -> list[Mapping[str, Any]]:
+    """Contents of files of speed.py. Raises BenchmarkError on others."""
+    contents = []
+    for path in paths:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BenchmarkError(f"{path}: cannot be read as JSON ({error})") from error
+        if not isinstance(content, dict) or content.get("speed") != 1:
+            raise BenchmarkError(f"{path}: not a file of benchmarks/speed.py")
+        contents.append(content)
+    return contents
+
+
+def run(arguments: argparse.Namespace) -> int:
+    data = ReportData(load_results(arguments.results), arguments.anchors, arguments.codecs)
+    pictures: dict[tuple[int, str], CropSet] = {}
+    if arguments.sequences:
+        sources = load_sequences(arguments.sequences)
+        pictures = take_pictures(data, sources, arguments.cache, arguments.frame)
+    page = render(data, title=arguments.title, published=published_curves(data, arguments.published),
+                  pictures=pictures, speed=load_speed(arguments.speed))
+    write_atomically(arguments.out, page)
+    print(f"{arguments.out}: {len(page.encode()) / 1e6:.1f} MB")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        return run(parser().parse_args(argv))
+    except LvcError as error:
+        print(f"report.py: error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"report.py: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
