@@ -1,5 +1,6 @@
-"""Builds the extension lvc._C out of csrc/. All metadata is in pyproject.toml. No torch needed."""
+"""Builds the extensions lvc._C and lvc._motion out of csrc/. Metadata is in pyproject.toml."""
 
+import os
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension
@@ -31,7 +32,14 @@ setup(
             ["csrc/bindings.cpp", *files("cpu/*.cpp")],
             depends=files("*.h"),
             cxx_std=17,
-        )
+        ),
+        Pybind11Extension(
+            "lvc._motion",
+            ["csrc/motion_bindings.cpp", *files("motion/*.cpp")],
+            depends=files("motion/*.h"),
+            cxx_std=17,
+            extra_link_args=[] if os.name == "nt" else ["-pthread"],
+        ),
     ],
     cmdclass={"build_ext": BuildExt},
 )
