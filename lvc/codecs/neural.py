@@ -14,12 +14,12 @@ from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.motion import estimate_flow, new_dis, quarter_flow
 from lvc.entropy import Read, Write
 from lvc.errors import BitstreamError, CorruptStreamError, UsageError, WeightsError
-from lvc.models import CONFIGS, InterModel
+from lvc.models import InterModel
 from lvc.ops.gains import BASE_STEP, STEP_DECAY
 from lvc.ops.picture import pad_planes
 from lvc.ops.warp import resize_flow
 from lvc.types import MAX_QUALITY, EncodeOptions, Frame, Packet, PacketKind, VideoInfo
-from lvc.weights import Weights, load_weights, manifest
+from lvc.weights import Weights, load_weights
 
 INTRA_KINDS = ("hevc", "learned")
 """How I frames are coded; the position is what codec_data holds."""
@@ -216,11 +216,6 @@ class NeuralDecoder:
     def flush(self) -> list[Frame]:
         """Nothing is ever left."""
         return []
-
-
-def neural_names() -> list[str]:
-    """Names of our codecs that have weights in the package."""
-    return [name for name in CONFIGS if name in manifest()]
 
 
 def load_neural(name: str, weights: str | None = None) -> NeuralCodec:

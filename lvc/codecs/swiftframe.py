@@ -23,7 +23,7 @@ from lvc.ops.blockdct import (
 from lvc.ops.blockmotion import BLOCK, Field, predict
 from lvc.types import Plane
 
-WINDOW = "linear"
+WINDOW = "cosine"
 """Blending of neighbouring blocks' predictions."""
 
 Planes = tuple[Plane, Plane, Plane]
@@ -37,12 +37,12 @@ def _log(x: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
 
 def pad_to_blocks(planes: Planes) -> Planes:
     """Extend planes by replication so that luma is made of whole blocks."""
-    def pad(p: Plane, n: int) -> Plane:
-        return np.pad(p, ((0, -p.shape[0] % n), (0, -p.shape[1] % n)), "edge")
+    def pad(plane: Plane, height: int, width: int) -> Plane:
+        return np.pad(plane, ((0, height - plane.shape[0]), (0, width - plane.shape[1])), "edge")
 
     y, u, v = planes
-    h, w = -(-y.shape[0] // BLOCK) * BLOCK // 2, -(-y.shape[1] // BLOCK) * BLOCK // 2
-    return (pad(y, BLOCK), *(np.pad(p, ((0, h - p.shape[0]), (0, w - p.shape[1])), "edge") for p in (u, v)))
+    h, w = (-(-n // BLOCK) * BLOCK // 2 for n in y.shape)
+    return pad(y, 2 * h, 2 * w), pad(u, h, w), pad(v, h, w)
 
 
 def _tensors(planes: Planes) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,6 +8,7 @@ learned. They start as a discretized logistic of rising scale, or as probabiliti
 from __future__ import annotations
 
 import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -193,4 +193,4 @@ def _former_groups(k: int) -> tuple[tuple[int, int], ...]:
     return (GROUPS[0], GROUPS[1]) if k == len(LUMA_GROUPS) else (GROUPS[1], GROUPS[k - 1])
 
 
-assert GROUPS[0][0] == 0 and GROUPS[len(LUMA_GROUPS)][0] == LUMA and GROUPS[-1][1] == COEFFICIENTS
+assert [GROUPS[0][0], GROUPS[len(LUMA_GROUPS)][0], GROUPS[-1][1]] == [0, LUMA, COEFFICIENTS]

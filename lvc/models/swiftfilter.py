@@ -18,11 +18,14 @@ INPUT_SCALE = 4
 """Inputs count quarters of a step."""
 
 _INPUT_MAX = 127
+_OUTPUT_MAX = 1023
 _DC = (0, LUMA, LUMA + 1)
 
 
 class SwiftFilter(nn.Module):
-    """(reconstruction, symbols, aux) -> corrections (N, 96, h, w), integers that count 2**-5 steps.
+    """(reconstruction, symbols, aux) -> corrections (N, 96, h, w), integers that count 2**-8 steps.
+
+    That unit is lvc.ops.blockdct.FRACTION_SHIFT.
 
     Shape: reconstruction: (N, 96, h, w), coefficients in quarters of a step, rounded down, not limited.
         symbols: (N, 96, h, w). aux: (N, 8, h, w). All integers in float32.
@@ -33,7 +36,8 @@ class SwiftFilter(nn.Module):
         relu = {"low": 0, "high": HIDDEN_MAX}
         self.start = IntConv2d(2 * COEFFICIENTS + AUX, width, 1, x_max=_INPUT_MAX, **relu)
         self.middle = nn.ModuleList(IntConv2d(width, width, 3, x_max=HIDDEN_MAX, **relu) for _ in range(layers))
-        self.end = IntConv2d(width, COEFFICIENTS, 1, x_max=HIDDEN_MAX, low=-127, high=127, gain=0.0)
+        self.end = IntConv2d(width, COEFFICIENTS, 1, x_max=HIDDEN_MAX, low=-_OUTPUT_MAX,
+                             high=_OUTPUT_MAX, gain=0.0)
 
     def forward(self, reconstruction: Tensor, symbols: Tensor, aux: Tensor) -> Tensor:
         x = torch.cat((_detail(reconstruction), symbols * INPUT_SCALE), 1).clamp(-_INPUT_MAX, _INPUT_MAX)

@@ -3,9 +3,9 @@
 The field (lvc.ops.blockmotion) is a quad-tree of squares of 32, 16 and 8 luma samples with a vector each. First
 come the vectors of all 32x32 squares (of their first block), on grids of 8, 4, 2 and 1 squares, so that most are
 predicted from coded neighbours on all sides; then which squares are split, and the vectors of the other three
-quarters, one after the other; then the same for squares of 16. A vector has candidates: neighbours, the former frame's vector, and their
-median. Flags tell whether it equals one of them, in turn, and if none, how far it is from the median. A network that
-sees how the candidates differ chooses the distributions.
+quarters, one after the other; then the same for squares of 16. A vector has candidates: neighbours, the former
+frame's vector, and their median. Flags tell whether it equals one of them, in turn, and if none, how far it is from
+the median. A network that sees how the candidates differ chooses the distributions.
 """
 
 from __future__ import annotations

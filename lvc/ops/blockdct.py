@@ -80,12 +80,12 @@ def forward_dct(y: Tensor, u: Tensor, v: Tensor) -> Tensor:
     return out.reshape(COEFFICIENTS, h, w)
 
 
-FRACTION_SHIFT = 5
-"""Coefficients are put back in units of 2**-5 steps."""
+FRACTION_SHIFT = 8
+"""Coefficients are put back in units of 2**-8 steps."""
 
 
 def inverse_dct(values: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Coefficients (96, h, w), integers below 2**21 that count 2**-5 steps -> residual planes Y, U, V.
+    """Coefficients (96, h, w), integers below 2**24 that count 2**-8 steps -> residual planes Y, U, V.
 
     The planes are integers in float64.
     """

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-import lvc.weights
+import lvc.weights.files
 from lvc.entropy import Hyperprior, Write
 from lvc.errors import WeightsError
 from lvc.models import InterModel, IntraModel, ModelConfig
@@ -175,7 +175,7 @@ def test_incomplete_files_are_refused(tiny_path: Path, tmp_path: Path) -> None:
 
 def test_shipped_weights_are_checked(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = {"file": str(tiny_path), "sha256": hashlib.sha256(tiny_path.read_bytes()).hexdigest()}
-    monkeypatch.setattr(lvc.weights, "manifest", lambda: {"tiny": entry})
+    monkeypatch.setattr(lvc.weights.files, "manifest", lambda: {"tiny": entry})
     assert load_weights("tiny").digest.hex() == entry["sha256"][: 2 * DIGEST_BYTES]
     entry["sha256"] = "0" * 64
     with pytest.raises(WeightsError, match="damaged"):

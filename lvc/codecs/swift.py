@@ -1,0 +1,184 @@
+"""swift behind the common interface: block motion and block transform, learned probabilities, all integer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lvc.bitstream import CodecId, StreamHeader
+from lvc.codecs.hevc_intra import HevcIntra
+from lvc.codecs.neural import hevc_qp
+from lvc.codecs.swiftframe import WINDOW, Reference, pad_to_blocks, predict_frame
+from lvc.codecs.swiftquant import choose_symbols
+from lvc.entropy.symbols import ReadSymbols, WriteSymbols
+from lvc.errors import BitstreamError, CorruptStreamError, UsageError, WeightsError
+from lvc.ops.blockdct import quantizer_step
+from lvc.ops.blockmotion import BLOCK, MAX_EFFORT, Field, search
+from lvc.types import MAX_QUALITY, EncodeOptions, Frame, Packet, PacketKind, VideoInfo
+from lvc.weights import SwiftWeights, load_swift_weights
+
+SEARCH_LAGRANGIAN = 0.37
+"""SATD a bit of motion is worth, relative to the quantization step (see lvc.ops.blockmotion.search)."""
+
+INTRA_OFFSET = 0
+"""HEVC QP of I frames relative to that of the dvc family."""
+
+_EFFORT = 2
+
+
+class SwiftCodec:
+    """swift with its weights.
+
+    Parameter in a codec string: ``effort=0..3``, how hard the encoder looks for motion.
+    """
+
+    name = "swift"
+    codec_id = int(CodecId.SWIFT)
+
+    def __init__(self, weights: SwiftWeights) -> None:
+        self.weights = weights
+        self.weights_digest = weights.digest
+
+    def encoder(self, video: VideoInfo, options: EncodeOptions) -> SwiftEncoder:
+        """Raises UsageError on parameters that this codec does not know."""
+        params = dict(options.params)
+        text = params.pop("effort", str(_EFFORT))
+        if params:
+            raise UsageError(f"swift has no parameter {next(iter(params))!r}; it has: effort")
+        if text not in map(str, range(MAX_EFFORT + 1)):
+            raise UsageError(f"swift: effort must be a whole number from 0 to {MAX_EFFORT}, not {text!r}")
+        return SwiftEncoder(self.weights, video, options, int(text))
+
+    def decoder(self, header: StreamHeader) -> SwiftDecoder:
+        """Raises CorruptStreamError if the header's codec data makes no sense."""
+        if header.codec_data:
+            raise CorruptStreamError(f"swift: codec data {header.codec_data[:8].hex()!r} in the header is not known")
+        return SwiftDecoder(self.weights, header.video)
+
+
+class _State:
+    """What a P frame refers to; encoder and decoder hold the same."""
+
+    def __init__(self, weights: SwiftWeights, video: VideoInfo) -> None:
+        self.model, self.video = weights.model, video
+        self.hevc = HevcIntra()
+        self.reference: Reference | None = None
+        self.field: Field | None = None
+        self.sizes: npt.NDArray[np.uint8] | None = None
+        self.shape = -(-video.height // BLOCK), -(-video.width // BLOCK)
+
+    def intra(self, frame: Frame) -> None:
+        """An I frame was decoded."""
+        self.reference = Reference(pad_to_blocks(frame.planes), None)
+        self.field = self.sizes = None
+
+    def frame(self, pts: int) -> Frame:
+        """The decoded frame, at the video's size."""
+        assert self.reference is not None
+        width, height = self.video.chroma_size
+        y, u, v = self.reference.planes
+        return Frame(y[: self.video.height, : self.video.width].copy(), u[:height, :width].copy(),
+                     v[:height, :width].copy(), pts)
+
+
+class SwiftEncoder:
+    """One packet a frame, no delay."""
+
+    codec_data = b""
+
+    def __init__(self, weights: SwiftWeights, video: VideoInfo, options: EncodeOptions, effort: int) -> None:
+        self._state = _State(weights, video)
+        self._options, self._effort = options, effort
+        self._count = 0
+        if options.threads:
+            torch.set_num_threads(options.threads)
+
+    @torch.inference_mode()
+    def push(self, frame: Frame) -> list[Packet]:
+        """Code a frame. Raises UsageError if it is not of the video's size."""
+        state, quality = self._state, self._options.quality
+        video = state.video
+        if (frame.width, frame.height) != (video.width, video.height):
+            raise UsageError(f"frame of {frame.width}x{frame.height} in a video of {video.width}x{video.height}")
+        period = self._options.intra_period
+        intra = self._count == 0 or (period > 0 and self._count % period == 0)
+        self._count += 1
+        if intra:
+            payload = state.hevc.encode(frame, min(51, max(0, hevc_qp(quality) + INTRA_OFFSET)))
+            state.intra(state.hevc.decode(payload, frame.width, frame.height))
+        else:
+            payload = self._inter(frame, quality)
+        return [Packet(PacketKind.INTRA if intra else PacketKind.INTER, payload, frame.pts, quality)]
+
+    def _inter(self, frame: Frame, quality: int) -> bytes:
+        state, model = self._state, self._state.model
+        assert state.reference is not None
+        current = pad_to_blocks(frame.planes)
+        lagrangian = SEARCH_LAGRANGIAN * quantizer_step(quality) / 16
+        motion = search(current[0], state.reference.planes[0], lagrangian, previous=state.field, window=WINDOW,
+                        effort=self._effort, threads=max(1, self._options.threads))
+        coder = WriteSymbols()
+        state.field, state.sizes = model.motion(coder, motion.vectors, motion.sizes, state.shape, quality,
+                                                state.field, state.sizes)
+        prediction = predict_frame(state.reference, state.field, quality)
+        symbols = choose_symbols(model.entropy, prediction.residual(current), prediction.context)
+        symbols = model.entropy(coder, symbols[None], prediction.context)[0]
+        state.reference = Reference(prediction.reconstruct(symbols, model.filter), symbols)
+        return coder.finish()
+
+    def flush(self) -> list[Packet]:
+        """Nothing is ever left."""
+        return []
+
+
+class SwiftDecoder:
+    """One frame a packet, no delay."""
+
+    def __init__(self, weights: SwiftWeights, video: VideoInfo) -> None:
+        self._state = _State(weights, video)
+
+    @torch.inference_mode()
+    def push(self, packet: Packet) -> list[Frame]:
+        """Decode a packet. Raises CorruptStreamError on a payload that cannot be right."""
+        state = self._state
+        try:
+            if not 0 <= packet.quality <= MAX_QUALITY:
+                raise CorruptStreamError(f"quality {packet.quality} is above {MAX_QUALITY}")
+            if packet.kind == PacketKind.INTRA:
+                state.intra(state.hevc.decode(packet.payload, state.video.width, state.video.height))
+            else:
+                self._inter(packet)
+        except BitstreamError:
+            state.reference = None
+            raise
+        return [state.frame(packet.pts)]
+
+    def _inter(self, packet: Packet) -> None:
+        state, model = self._state, self._state.model
+        if state.reference is None:
+            raise CorruptStreamError("an inter frame without the intra frame that it needs")
+        coder = ReadSymbols(packet.payload)
+        field, sizes = model.motion(coder, None, None, state.shape, packet.quality, state.field, state.sizes)
+        prediction = predict_frame(state.reference, field, packet.quality)
+        symbols = model.entropy(coder, None, prediction.context)[0]
+        coder.close()
+        state.reference = Reference(prediction.reconstruct(symbols, model.filter), symbols)
+        state.field, state.sizes = field, sizes
+
+    def flush(self) -> list[Frame]:
+        """Nothing is ever left."""
+        return []
+
+
+def load_swift(weights: str | None = None) -> SwiftCodec:
+    """swift with the weights of the package or those of a safetensors file.
+
+    Raises WeightsError if they are missing, damaged, or of another codec.
+    """
+    loaded = load_swift_weights("swift" if weights is None else Path(weights))
+    if loaded.name != "swift":
+        raise WeightsError(f"{weights} holds weights of {loaded.name}, not of swift")
+    return SwiftCodec(loaded)
