@@ -30,7 +30,7 @@ setup(
         Pybind11Extension(
             "lvc._C",
             ["csrc/bindings.cpp", *files("cpu/*.cpp")],
-            depends=files("*.h"),
+            depends=[*files("*.h"), *files("cpu/*.h")],
             cxx_std=17,
         ),
         Pybind11Extension(

@@ -3,25 +3,38 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "rans.h"
 
 namespace lvc {
 
-// Integer CDFs, checked once. Throws std::invalid_argument (with the row at fault) when they break a rule.
+// What a scalar encoder needs of an entry.
+struct Step {
+  uint64_t reciprocal;  // 2^64 / frequency, rounded up; 2^64 - 1 for 1
+  uint32_t bias;        // start, and 2^14 - 1 more if the frequency is 1
+  uint32_t frequency;
+};
+
+// Integer CDFs of 14 bits, checked once. Throws std::invalid_argument (with the row at fault) when they break
+// a rule.
 class Tables {
  public:
-  // cdf: n_tables rows of `stride` entries, of which row t uses lengths[t] (its symbols + 1).
-  Tables(const uint32_t* cdf, size_t n_tables, size_t stride, const uint32_t* lengths, const int32_t* offsets,
-         uint32_t precision);
+  // cdf: n_tables rows of `stride` entries, of which row t uses lengths[t], in coding order, escape last; order:
+  // the value of each interval, laid out like cdf (the escape's and what is behind is ignored).
+  Tables(const uint32_t* cdf, const int32_t* order, size_t n_tables, size_t stride, const uint32_t* lengths);
   TablesView view() const;
+  const Step* steps() const { return steps_.data(); }  // in the order of by_value
 
  private:
-  std::vector<uint32_t> cdf_, row_, n_symbols_;
-  std::vector<int32_t> offset_;
-  std::vector<uint16_t> bucket_;
-  uint32_t precision_, bucket_bits_;
+  void add_row(size_t t, const uint32_t* cdf, const int32_t* order, size_t length);
+  void build_ranks();
+
+  std::vector<uint32_t> row_, count_, entry_, bucket_, by_value_, cost_;
+  std::vector<int32_t> first_, value_;
+  std::vector<uint16_t> ranks_;
+  std::vector<Step> steps_;
 };
 
 // Which table codes which symbol: one index a symbol, or runs of `run` symbols for tables 0, 1, 2, ...
@@ -33,39 +46,67 @@ struct PerRun {
   size_t run;
 };
 
+// Bits of the string that is read from the end of the data, the first one lowest.
+class BitWriter {
+ public:
+  void put(uint64_t bits, uint32_t n);  // n <= 33
+  void put(const BitWriter& other);
+  void truncate(uint64_t size);
+  uint64_t size() const { return size_; }
+  const std::vector<uint8_t>& bytes() const { return bytes_; }
+
+ private:
+  std::vector<uint8_t> bytes_;
+  uint64_t size_ = 0;
+};
+
+struct EncoderState {
+  uint32_t lane[kMaxLanes];
+  uint32_t lanes;
+};
+
+// Keeps which entry each symbol has (two bytes a symbol; four with more than 65536 entries), codes in finish().
 class Encoder {
  public:
+  // lanes: 0 to choose by content, or 1, 4, 8 or 32.
+  explicit Encoder(uint32_t lanes = 0) : lanes_(lanes) {}
   // Appends n symbols. On any status but kOk nothing was appended. Symbol: int8_t, int16_t or int32_t;
   // Index: PerSymbol<uint8_t>, PerSymbol<int32_t> or PerRun.
   template <typename Symbol, typename Index>
-  Status push(const TablesView& tables, const Symbol* symbols, Index index, size_t n);
+  Status push(const std::shared_ptr<const Tables>& tables, const Symbol* symbols, Index index, size_t n);
   // The coded bytes of all that was pushed; the encoder is empty thereafter.
   std::vector<uint8_t> finish();
 
  private:
   struct Segment {
-    size_t end;  // one past its last op
-    uint32_t precision;
+    std::shared_ptr<const Tables> tables;
+    size_t n;
+    std::unique_ptr<uint16_t[]> narrow;  // either of them
+    std::unique_ptr<uint32_t[]> wide;
   };
-  std::vector<Op> ops_;
+  uint32_t choose_lanes() const;
+
+  uint32_t lanes_;
   std::vector<Segment> segments_;
+  BitWriter escapes_;
 };
 
-// Reads data that the caller keeps alive and unchanged. After a status of damage, all calls repeat it.
+// Holds a copy of the data. After a status of damage, all calls repeat it.
 class Decoder {
  public:
   Decoder(const uint8_t* data, size_t size);
   template <typename Index>
   Status pull(const TablesView& tables, Index index, int32_t* out, size_t n);
-  // kOk if all symbols were taken and the state is the one that the encoder started with.
-  Status close() const;
+  // kOk if all symbols were taken and every lane is where the encoder started.
+  Status close() const { return status_ != Status::kOk ? status_ : close_stream(state_); }
   // Symbols decoded so far, for messages.
-  uint64_t position() const { return position_; }
+  uint64_t position() const { return state_.position; }
+  uint32_t lanes() const { return state_.lanes; }
 
  private:
+  std::unique_ptr<uint8_t[]> data_;
   DecoderState state_;
   Status status_;
-  uint64_t position_ = 0;
 };
 
 }  // namespace lvc

@@ -1,149 +1,144 @@
-// The portable kernels: one symbol after the other, on any CPU.
-#include <algorithm>
-
-#include "../coder.h"
+// The portable kernels: one symbol after the other, on any CPU. Lanes hide the latency of one by the others.
+#include "../kernels.h"
+#include "loops.h"
+#include "scalar.h"
 
 namespace lvc {
 
 namespace {
 
-// Index readers. Arrays may change under us while no lock is held, so each entry is read once and checked.
-template <typename T>
-struct Reader {
-  const T* p;
-  explicit Reader(PerSymbol<T> index) : p(index.index) {}
-  uint32_t next() { return static_cast<uint32_t>(static_cast<int32_t>(*p++)); }
-};
+// floor(x / f) for x < 2^32 by a multiplication: the reciprocal is 2^64 / f, rounded up. For f = 1 it is
+// 2^64 - 1, which gives x - 1; Step::bias makes up for it.
+#if defined(__SIZEOF_INT128__)
+inline uint32_t divide(uint32_t x, const Step& step) {
+  return static_cast<uint32_t>(static_cast<unsigned __int128>(step.reciprocal) * x >> 64);
+}
+#else
+inline uint32_t divide(uint32_t x, const Step& step) {
+  const uint64_t low = static_cast<uint32_t>(step.reciprocal), high = step.reciprocal >> 32;
+  return static_cast<uint32_t>((high * x + (low * x >> 32)) >> 32);
+}
+#endif
 
-struct RunReader {
-  size_t run, left;
-  uint32_t table = 0;
-  explicit RunReader(PerRun index) : run(index.run), left(index.run) {}
-  uint32_t next() {
-    if (left == 0) {
-      ++table;
-      left = run;
+template <uint32_t kLanes, typename Id>
+void encode_groups(EncoderState& s, const Step* steps, const Id* ids, size_t groups, uint16_t*& top) {
+  uint32_t lane[kLanes];
+  for (uint32_t k = 0; k < kLanes; ++k) lane[k] = s.lane[k];
+  uint16_t* out = top;
+  const Id* id = ids + groups * kLanes;
+  while (id != ids) {
+    id -= kLanes;
+    for (uint32_t k = kLanes; k-- > 0;) {
+      const Step& step = steps[id[k]];
+      uint32_t x = lane[k];
+      const uint32_t full = x >> 16 >= step.frequency << 2;
+      out[-1] = static_cast<uint16_t>(x);
+      out -= full;
+      x >>= 16 * full;
+      lane[k] = x + step.bias + divide(x, step) * (kTotal - step.frequency);
     }
-    --left;
-    return table;
   }
-};
+  for (uint32_t k = 0; k < kLanes; ++k) s.lane[k] = lane[k];
+  top = out;
+}
 
-Reader<uint8_t> reader(PerSymbol<uint8_t> index) { return Reader<uint8_t>(index); }
-Reader<int32_t> reader(PerSymbol<int32_t> index) { return Reader<int32_t>(index); }
-RunReader reader(PerRun index) { return RunReader(index); }
-
-void append_escape(std::vector<Op>& ops, uint64_t code, uint32_t precision) {
-  const uint32_t prefix = floor_log2(code);
-  for (uint32_t i = 0; i < prefix; ++i) ops.push_back(bit_op(0, precision));
-  for (uint32_t i = prefix + 1; i-- > 0;) ops.push_back(bit_op(code >> i & 1, precision));
+template <uint32_t kLanes, typename Index>
+Status decode_groups(DecoderState& d, const TablesView& t, const Index*& index, int32_t*& out, size_t groups) {
+  uint32_t lane[kLanes];
+  for (uint32_t k = 0; k < kLanes; ++k) lane[k] = d.lane[k];
+  Status status = Status::kOk;
+  size_t g = 0;
+  for (; g < groups && static_cast<size_t>(d.end - d.next) >= 2 * kLanes; ++g) {
+    const uint8_t* next = d.next;
+    uint32_t escapes = 0;
+    for (uint32_t k = 0; k < kLanes; ++k) {
+      const uint32_t table = table_at(t, index, k);
+      const uint32_t slot = lane[k] & (kTotal - 1);
+      const uint32_t word = t.bucket[static_cast<size_t>(table) * kBuckets + (slot >> kBucketShift)];
+      const uint32_t place = slot & ((1u << kBucketShift) - 1);
+      uint32_t e = (word >> 12) + (place > (word >> 6 & 63)) + (place > (word & 63));
+      Entry entry = t.entry[e];
+      while (slot - start_of(entry) >= frequency_of(entry)) entry = t.entry[++e];
+      const uint32_t x = frequency_of(entry) * (lane[k] >> kPrecision) + slot - start_of(entry);
+      // (arithmetic, so that no compiler makes a branch of it, which would be taken at random)
+      const uint32_t need = x < kInitialState;
+      lane[k] = x << 16 * need | (load_word(next) & (0u - need));
+      next += 2 * need;
+      out[k] = t.value[e];
+      escapes |= static_cast<uint32_t>(is_escape(entry)) << k;
+    }
+    d.next = next;
+    if (escapes != 0) status = decode_escapes(d, t, index, out, escapes);
+    if (status != Status::kOk) break;
+    d.position += kLanes;
+    index += kLanes;
+    out += kLanes;
+  }
+  for (uint32_t k = 0; k < kLanes; ++k) d.lane[k] = lane[k];
+  return status;
 }
 
 }  // namespace
 
-template <typename Symbol, typename Index>
-Status Encoder::push(const TablesView& t, const Symbol* symbols, Index index, size_t n) {
-  const size_t before = ops_.size();
-  // All or nothing, also when memory runs out.
-  struct Rollback {
-    std::vector<Op>& ops;
-    size_t size;
-    bool armed = true;
-    ~Rollback() {
-      if (armed) ops.resize(size);
-    }
-  } rollback{ops_, before};
-  if (ops_.capacity() < before + n) ops_.reserve(std::max(before + n, 2 * ops_.capacity()));
-  auto tables = reader(index);
-  for (size_t i = 0; i < n; ++i) {
-    const uint32_t table = tables.next();
-    if (table >= t.n_tables) return Status::kBadIndex;
-    const int64_t value = symbols[i];
-    const int64_t first = t.offset[table];
-    const uint32_t escape = t.n_symbols[table] - 1;
-    const uint64_t place = static_cast<uint64_t>(value - first);
-    const uint32_t s = place < escape ? static_cast<uint32_t>(place) : escape;
-    const uint32_t* cdf = t.cdf + t.row[table] + s;
-    ops_.push_back(make_op(cdf[0], cdf[1] - cdf[0]));
-    if (s == escape) append_escape(ops_, escape_code(value, first, first + escape - 1), t.precision);
+template <typename Id>
+void encode_scalar(EncoderState& s, const Tables& tables, const Id* ids, size_t n, uint64_t first,
+                   uint16_t*& top) {
+  const Entry* entries = tables.view().by_value;
+  const Step* steps = tables.steps();
+  const Groups groups(first, n, s.lanes);
+  const size_t tail = groups.head + groups.count * s.lanes;
+  encode_some(s, entries, ids, tail, n, first, top);
+  const Id* whole = ids + groups.head;
+  switch (s.lanes) {
+    case 1: encode_groups<1>(s, steps, whole, groups.count, top); break;
+    case 4: encode_groups<4>(s, steps, whole, groups.count, top); break;
+    case 8: encode_groups<8>(s, steps, whole, groups.count, top); break;
+    default: encode_groups<32>(s, steps, whole, groups.count, top);
   }
-  if (ops_.size() > before) {
-    if (!segments_.empty() && segments_.back().precision == t.precision)
-      segments_.back().end = ops_.size();
-    else
-      segments_.push_back({ops_.size(), t.precision});
-  }
-  rollback.armed = false;
-  return Status::kOk;
-}
-
-std::vector<uint8_t> Encoder::finish() {
-  uint64_t state = kInitialState;
-  std::vector<uint32_t> words;
-  for (size_t k = segments_.size(); k-- > 0;) {
-    const size_t begin = k > 0 ? segments_[k - 1].end : 0;
-    const uint32_t precision = segments_[k].precision;
-    for (size_t i = segments_[k].end; i-- > begin;) {
-      uint32_t word;
-      if (put(state, ops_[i], precision, word)) words.push_back(word);
-    }
-  }
-  std::vector<uint8_t> bytes;
-  if (!ops_.empty()) {
-    bytes.reserve(8 + 4 * words.size());
-    for (; state != 0; state >>= 8) bytes.push_back(static_cast<uint8_t>(state));
-    for (size_t i = words.size(); i-- > 0;)
-      for (int shift = 0; shift < 32; shift += 8) bytes.push_back(static_cast<uint8_t>(words[i] >> shift));
-  }
-  ops_ = {};
-  segments_ = {};
-  return bytes;
-}
-
-Decoder::Decoder(const uint8_t* data, size_t size) : state_{kInitialState, data, data}, status_(Status::kOk) {
-  if (size == 0) return;
-  // The state takes as few bytes as it can: 5 to 8 if words follow, so the length tells how many.
-  const size_t n_state = size <= 8 ? size : 5 + (size - 1) % 4;
-  uint64_t state = 0;
-  for (size_t i = n_state; i-- > 0;) state = state << 8 | data[i];
-  // An encoder that coded anything ends above its initial state, and writes no leading zero byte.
-  if (state <= kInitialState || data[n_state - 1] == 0) status_ = Status::kBadLayout;
-  state_ = {state, data + n_state, data + size};
+  encode_some(s, entries, ids, 0, groups.head, first, top);
 }
 
 template <typename Index>
-Status Decoder::pull(const TablesView& t, Index index, int32_t* out, size_t n) {
-  if (status_ != Status::kOk) return status_;
-  DecoderState d = state_;  // a copy that the compiler can keep in registers
-  auto tables = reader(index);
-  Status status = Status::kOk;
-  size_t i = 0;
-  for (; i < n; ++i) {
-    const uint32_t table = tables.next();
-    if (table >= t.n_tables) return Status::kBadIndex;  // nothing was taken
-    status = take_symbol(d, t, table, out[i]);
-    if (status != Status::kOk) break;
+Status decode_scalar(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n) {
+  const Groups groups(d.position, n, d.lanes);
+  const Index* const end = index + n;
+  Status status = decode_some(d, t, index, out, groups.head);
+  if (status != Status::kOk) return status;
+  index += groups.head;
+  out += groups.head;
+  switch (d.lanes) {
+    case 1: status = decode_groups<1>(d, t, index, out, groups.count); break;
+    case 4: status = decode_groups<4>(d, t, index, out, groups.count); break;
+    case 8: status = decode_groups<8>(d, t, index, out, groups.count); break;
+    default: status = decode_groups<32>(d, t, index, out, groups.count);
   }
-  position_ += i;
-  state_ = d;
-  return status_ = status;
+  if (status != Status::kOk) return status;
+  return decode_some(d, t, index, out, static_cast<size_t>(end - index));
 }
 
-Status Decoder::close() const {
-  if (status_ != Status::kOk) return status_;
-  return state_.state == kInitialState && state_.next == state_.end ? Status::kOk : Status::kLeftOver;
-}
+template void encode_scalar(EncoderState&, const Tables&, const uint16_t*, size_t, uint64_t, uint16_t*&);
+template void encode_scalar(EncoderState&, const Tables&, const uint32_t*, size_t, uint64_t, uint16_t*&);
+template Status decode_scalar(DecoderState&, const TablesView&, const uint8_t*, int32_t*, size_t);
+template Status decode_scalar(DecoderState&, const TablesView&, const int32_t*, int32_t*, size_t);
 
-#define LVC_PUSH(Symbol)                                                                                   \
-  template Status Encoder::push(const TablesView&, const Symbol*, PerSymbol<uint8_t>, size_t);              \
-  template Status Encoder::push(const TablesView&, const Symbol*, PerSymbol<int32_t>, size_t);              \
-  template Status Encoder::push(const TablesView&, const Symbol*, PerRun, size_t);
-LVC_PUSH(int8_t)
-LVC_PUSH(int16_t)
-LVC_PUSH(int32_t)
-#undef LVC_PUSH
-template Status Decoder::pull(const TablesView&, PerSymbol<uint8_t>, int32_t*, size_t);
-template Status Decoder::pull(const TablesView&, PerSymbol<int32_t>, int32_t*, size_t);
-template Status Decoder::pull(const TablesView&, PerRun, int32_t*, size_t);
+namespace {
+struct Scalar {
+  template <typename Symbol, typename Index, typename Id>
+  static bool ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* ids, size_t n,
+                  size_t& escapes) {
+    return find_ids(t, symbols, index, ids, n, escapes);
+  }
+  template <typename Id>
+  static void encode(EncoderState& s, const Tables& t, const Id* ids, size_t n, uint64_t first, uint16_t*& top) {
+    encode_scalar(s, t, ids, n, first, top);
+  }
+  template <typename Index>
+  static Status decode(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n) {
+    return decode_scalar(d, t, index, out, n);
+  }
+};
+}  // namespace
+
+const Kernels kScalarKernels = LVC_KERNELS("scalar", Scalar);
 
 }  // namespace lvc

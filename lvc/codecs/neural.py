@@ -11,18 +11,20 @@ from torch import Tensor
 
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
-from lvc.codecs.motion import estimate_flow, new_dis, quarter_flow
+from lvc.codecs.motion import block_flow
 from lvc.entropy import Read, Write
+from lvc.entropy.coders import CODER_VERSION
 from lvc.errors import BitstreamError, CorruptStreamError, UsageError, WeightsError
 from lvc.models import InterModel
-from lvc.ops.gains import BASE_STEP, STEP_DECAY
+from lvc.ops.blockmotion import Field
+from lvc.ops.gains import BASE_STEP, STEP_DECAY, quantization_step
 from lvc.ops.picture import pad_planes
 from lvc.ops.warp import resize_flow
 from lvc.types import MAX_QUALITY, EncodeOptions, Frame, Packet, PacketKind, VideoInfo
 from lvc.weights import Weights, load_weights
 
 INTRA_KINDS = ("hevc", "learned")
-"""How I frames are coded; the position is what codec_data holds."""
+"""How I frames are coded; the position is the first byte of codec_data. The second is CODER_VERSION."""
 
 _PARAMS = {"intra": INTRA_KINDS, "motion": ("classical", "network")}
 """What a codec string may choose; the first is the default."""
@@ -44,7 +46,7 @@ class NeuralCodec:
     """A codec of the dvc family with its weights.
 
     Parameters in a codec string: ``intra=hevc`` (x265 intra, the default) or ``intra=learned``;
-    ``motion=classical`` (dense inverse search, the default) or ``motion=network`` (the model's own estimate).
+    ``motion=classical`` (block search, the default) or ``motion=network`` (the model's own estimate).
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -69,9 +71,11 @@ class NeuralCodec:
     def decoder(self, header: StreamHeader) -> NeuralDecoder:
         """Raises CorruptStreamError if the header's codec data makes no sense."""
         data = header.codec_data
-        if len(data) != 1 or data[0] >= len(INTRA_KINDS):
+        # One byte: from before there was a second entropy coder.
+        version = 1 if len(data) == 1 else CODER_VERSION
+        if data[1:] not in (b"", bytes([CODER_VERSION])) or not data or data[0] >= len(INTRA_KINDS):
             raise CorruptStreamError(f"{self.name}: codec data {data[:8].hex()!r} in the header is not known")
-        return NeuralDecoder(self.weights, header.video, INTRA_KINDS[data[0]])
+        return NeuralDecoder(self.weights, header.video, INTRA_KINDS[data[0]], version)
 
 
 @dataclass
@@ -125,23 +129,24 @@ class _FrameCoder:
         if frame is not None:
             current = self.picture(frame, model.multiple)
             if self.motion is not None:
-                flow = self.motion(current, reference)
+                flow = self.motion(current, reference, quantization_step(torch.tensor(quality)).item())
         return model(coder, current, reference, torch.tensor([quality]), flow).picture
 
 
 class ClassicalMotion:
-    """Dense inverse search between pictures of a model, at the resolution of its flow."""
+    """Block search between pictures of a model, at the resolution of its flow."""
 
     def __init__(self, model: InterModel) -> None:
         self._space, self._scale = model.space, model.config.flow.unshuffle
-        self._dis = new_dis()
+        self._former: Field | None = None
 
-    def __call__(self, current: Tensor, reference: Tensor) -> Tensor:
-        """Pictures (1, C, H, W) -> flow (1, 2, h, w) in luma samples."""
+    def __call__(self, current: Tensor, reference: Tensor, step: float) -> Tensor:
+        """Pictures (1, C, H, W), coded with a quantization step -> flow (1, 2, h, w) in luma samples."""
         luma = [self._space.unpack(p)[0][0, 0].round().clamp(0, 255).to(torch.uint8).numpy()
                 for p in (current, reference)]
-        flow = torch.from_numpy(quarter_flow(estimate_flow(luma[0], luma[1], self._dis)))[None]
-        return resize_flow(flow, (luma[0].shape[0] // self._scale, luma[0].shape[1] // self._scale), 1.0)
+        flow, self._former = block_flow(luma[0], luma[1], step, self._former)
+        size = luma[0].shape[0] // self._scale, luma[0].shape[1] // self._scale
+        return resize_flow(torch.from_numpy(flow)[None], size, 1.0)
 
 
 class NeuralEncoder:
@@ -154,7 +159,7 @@ class NeuralEncoder:
             self._coder.motion = ClassicalMotion(weights.inter)
         self._options = options
         self._count = 0
-        self.codec_data = bytes([INTRA_KINDS.index(intra)])
+        self.codec_data = bytes([INTRA_KINDS.index(intra), CODER_VERSION])
         if options.threads:
             torch.set_num_threads(options.threads)
 
@@ -186,8 +191,9 @@ class NeuralEncoder:
 class NeuralDecoder:
     """One frame a packet, no delay."""
 
-    def __init__(self, weights: Weights, video: VideoInfo, intra: str) -> None:
+    def __init__(self, weights: Weights, video: VideoInfo, intra: str, version: int = CODER_VERSION) -> None:
         self._coder = _FrameCoder(weights, video, intra)
+        self._version = version
 
     @torch.inference_mode()
     def push(self, packet: Packet) -> list[Frame]:
@@ -203,7 +209,7 @@ class NeuralDecoder:
                 frame = c.hevc.decode(packet.payload, c.video.width, c.video.height)
                 frame = Frame(frame.y, frame.u, frame.v, packet.pts)
             else:
-                coder = Read(packet.payload)
+                coder = Read(packet.payload, version=self._version)
                 picture = (c.intra_picture if intra else c.inter_picture)(coder, None, packet.quality)
                 coder.close()
                 frame = c.frame(picture, packet.pts)

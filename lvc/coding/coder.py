@@ -1,4 +1,4 @@
-"""The range coder: arrays in, bytes out, and back. The work is done in C++ without the GIL."""
+"""The entropy coder: arrays in, bytes out, and back. The work is done in C++ without the GIL."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lvc import _C
+from lvc.coding.intervals import PRECISION
 from lvc.coding.tables import CdfTables, Int32Array, as_array
 from lvc.errors import CorruptStreamError, UsageError
 
@@ -16,10 +17,24 @@ _SYMBOL_TYPES = (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32))
 _INDEX_TYPES = (np.dtype(np.uint8), np.dtype(np.int32))
 
 
-def check_tables(tables: Any) -> CdfTables:
-    if not isinstance(tables, CdfTables):
-        raise UsageError(f"tables must be CdfTables, not {type(tables).__name__}")
-    return tables
+LANES = (1, 4, 8, 32)
+"""Numbers of interleaved states that a stream can have."""
+
+
+def check_tables(tables: Any, default: CdfTables | None = None) -> CdfTables:
+    chosen = default if tables is None else tables
+    if not isinstance(chosen, CdfTables):
+        raise UsageError(f"tables must be CdfTables, not {type(chosen).__name__}")
+    return chosen
+
+
+def check_lanes(lanes: Any) -> int:
+    """The number of lanes, 0 for None."""
+    if lanes is None:
+        return 0
+    if isinstance(lanes, bool) or lanes not in LANES:
+        raise UsageError(f"lanes must be 1, 4, 8 or 32, not {lanes!r}")
+    return int(lanes)
 
 
 def check_symbols(symbols: Any) -> npt.NDArray[Any]:
@@ -66,51 +81,61 @@ def bad_index(n_tables: int) -> UsageError:
     return UsageError(f"index must be from 0 to {n_tables - 1}, the number of tables less one")
 
 
-class RangeEncoder:
-    """Codes integers into bytes. What is pushed is kept (4 bytes a symbol) and coded by :meth:`finish`.
+class Encoder:
+    """Codes integers into bytes. What is pushed is kept (2 bytes a symbol) and coded by :meth:`finish`.
 
-    Different encoders may work in different threads at the same time.
+    Different encoders may work in different threads at the same time; the GIL is released.
+
+    Args:
+        tables: what pushes use that name no other tables.
+        lanes: number of interleaved states, 1, 4, 8 or 32, which cost about 2.4 bytes each and are decoded
+        side by
+            side. Chosen by content if None. The bytes depend on it, not on the machine.
+
+    Raises:
+        UsageError: another number of lanes, or tables that are none.
     """
 
-    __slots__ = ("_native",)
+    __slots__ = ("_native", "_tables")
 
-    def __init__(self) -> None:
-        self._native: _C.Encoder | None = _C.Encoder()
+    def __init__(self, tables: CdfTables | None = None, *, lanes: int | None = None) -> None:
+        self._tables = None if tables is None else check_tables(tables)
+        self._native: _C.Encoder | None = _C.Encoder(check_lanes(lanes))
 
     def _open(self) -> _C.Encoder:
         if self._native is None:
             raise UsageError("the encoder is finished; make another one")
         return self._native
 
-    def push(self, tables: CdfTables, symbols: Any, index: Any) -> None:
+    def push(self, symbols: Any, index: Any, tables: CdfTables | None = None) -> None:
         """Append symbols, each with the table that its index names.
 
         Args:
-            tables: any tables; they may differ from push to push.
             symbols: int8, int16 or int32 array or CPU tensor of any shape; taken in C order. Every value is
-                allowed, those outside of their table cost more (an escape).
-            index: integers of the same shape, 0 to ``tables.n_tables - 1``; uint8 and int32 are not copied.
+                allowed, those outside of their table cost more (an escape). May be changed after the call.
+            index: integers of the same shape, 0 to ``n_tables - 1``; uint8 (the fastest) and int32 are not
+            copied. tables: others than those of the encoder; they may differ from push to push.
 
         Raises:
             UsageError: a wrong type, shape or index; nothing was appended then.
         """
-        native, tables = self._open(), check_tables(tables)
+        native, tables = self._open(), check_tables(tables, self._tables)
         values, places = check_symbols(symbols), check_index(index, tables.n_tables)
         if values.shape != places.shape:
             raise UsageError(f"symbols and index must have one shape, not {values.shape} and {places.shape}")
-        if native.push(tables._native, values, places) != _C.OK:
+        if native.push(tables.native(), values, places) != _C.OK:
             raise bad_index(tables.n_tables)
 
-    def push_channels(self, tables: CdfTables, symbols: Any) -> None:
-        """Append symbols of shape (``tables.n_tables``, ...): all of channel ``c`` with table ``c``.
+    def push_channels(self, symbols: Any, tables: CdfTables | None = None) -> None:
+        """Append symbols of shape (``n_tables``, ...): all of channel ``c`` with table ``c``.
 
         Raises:
             UsageError: a wrong type or shape; nothing was appended then.
         """
-        native, tables = self._open(), check_tables(tables)
+        native, tables = self._open(), check_tables(tables, self._tables)
         values = check_symbols(symbols)
         check_channels(tables, values.shape, "symbols")
-        native.push_channels(tables._native, values)
+        native.push_channels(tables.native(), values)
 
     def finish(self) -> bytes:
         """The coded bytes; empty if no symbol was pushed. The encoder takes nothing more thereafter."""
@@ -119,26 +144,33 @@ class RangeEncoder:
         return native.finish()
 
 
-class RangeDecoder:
+class Decoder:
     """Gives back what an encoder took: the same tables, indices and shapes in the same order.
 
     Pulls may be of other sizes than the pushes were: only the order of the symbols counts. Damaged data gives
-    wrong symbols or CorruptStreamError, never anything else. Under usual tables changed bytes are noticed
-    nearly always, at :meth:`close` if not before; but steps with a frequency that is a power of two, such as
-    the bits of escapes, carry no redundancy. So the container adds a checksum.
+    wrong symbols or CorruptStreamError, never anything else. Changed bytes are noticed nearly always, at
+    :meth:`close` if not before: each lane must end in the state where it began, with every byte used. What
+    escapes carry has no redundancy, though, so the container adds a checksum.
 
     Args:
-        data: bytes-like.
+        data: bytes-like; copied.
+        tables: what pulls use that name no other tables.
+
+    Raises:
+        UsageError: data that is not bytes-like, or tables that are none.
     """
 
-    __slots__ = ("_native",)
+    __slots__ = ("_native", "_tables")
 
-    def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        if not isinstance(data, bytes):
-            if not isinstance(data, (bytearray, memoryview)):
-                raise UsageError(f"coded data must be bytes, not {type(data).__name__}")
-            data = bytes(data)
-        self._native = _C.Decoder(data)
+    def __init__(self, data: bytes | bytearray | memoryview, tables: CdfTables | None = None) -> None:
+        self._tables = None if tables is None else check_tables(tables)
+        self._native: _C.Decoder | _C.DecoderV1 = self._open(check_data(data))
+
+    def _open(self, data: Any) -> _C.Decoder | _C.DecoderV1:
+        return _C.Decoder(data)
+
+    def _native_tables(self, tables: CdfTables) -> Any:
+        return tables.native()
 
     def _check(self, status: int, tables: CdfTables) -> None:
         if status == _C.OK:
@@ -153,15 +185,17 @@ class RangeDecoder:
             _C.EXHAUSTED: f"entropy-coded data ends too early, {at}",
             _C.BAD_ESCAPE: f"entropy-coded data holds an impossible escape code {at}",
             _C.LEFT_OVER: f"entropy-coded data does not end with its last symbol, {at}",
-            _C.BAD_LAYOUT: "entropy-coded data starts with an impossible state",
+            _C.BAD_LAYOUT: self._bad_layout,
         }[status])
 
-    def pull(self, tables: CdfTables, index: Any, out: Any = None) -> Int32Array:
+    _bad_layout = "entropy-coded data is too short for its states"
+
+    def pull(self, index: Any, tables: CdfTables | None = None, out: Any = None) -> Int32Array:
         """The next symbols, int32 in the shape of ``index``.
 
         Args:
-            tables: those that the symbols were pushed with.
-            index: integers, 0 to ``tables.n_tables - 1``, as they were pushed.
+            index: integers, 0 to ``n_tables - 1``, as they were pushed.
+            tables: those that the symbols were pushed with, if others than those of the decoder.
             out: where to write: a writable int32 array or CPU tensor in C order, of the shape of ``index``.
 
         Returns:
@@ -172,33 +206,42 @@ class RangeDecoder:
             CorruptStreamError: no encoder made this data with these tables and indices. All further calls
                 raise it, too.
         """
-        tables = check_tables(tables)
+        tables = check_tables(tables, self._tables)
         places = check_index(index, tables.n_tables)
         target = _target(out, places.shape)
-        self._check(self._native.pull(tables._native, places, target), tables)
+        if out is not None and np.may_share_memory(places, target):
+            places = places.copy()
+        self._check(self._native.pull(self._native_tables(tables), places, target), tables)
         return target
 
-    def pull_channels(self, tables: CdfTables, shape: Sequence[int], out: Any = None) -> Int32Array:
-        """The next symbols, int32 of shape (``tables.n_tables``, ...): all of channel ``c`` with table ``c``.
+    def pull_channels(self, shape: Sequence[int], tables: CdfTables | None = None,
+                      out: Any = None) -> Int32Array:
+        """The next symbols, int32 of shape (``n_tables``, ...): all of channel ``c`` with table ``c``.
 
         Raises:
             UsageError, CorruptStreamError: as :meth:`pull` does.
         """
-        tables, sizes = check_tables(tables), check_shape(shape)
+        tables, sizes = check_tables(tables, self._tables), check_shape(shape)
         check_channels(tables, sizes, "shape")
         target = _target(out, sizes)
-        self._check(self._native.pull_channels(tables._native, target), tables)
+        self._check(self._native.pull_channels(self._native_tables(tables), target), tables)
         return target
 
     def close(self) -> None:
-        """Verify that nothing is left and that the state is the one that the encoder started with.
+        """Verify that nothing is left and that every lane is where the encoder started.
 
         Raises:
-            CorruptStreamError: it is not, or a pull had failed: the data was damaged.
+            CorruptStreamError: it is not so, or a pull had failed: the data was damaged.
         """
         status = self._native.close()
         if status != _C.OK:
             raise self._damage(status)
+
+
+def check_data(data: Any) -> Any:
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise UsageError(f"coded data must be bytes, not {type(data).__name__}")
+    return data if not isinstance(data, memoryview) or data.c_contiguous else bytes(data)
 
 
 def _target(out: Any, shape: tuple[int, ...]) -> Int32Array:
@@ -212,13 +255,13 @@ def _target(out: Any, shape: tuple[int, ...]) -> Int32Array:
     return array
 
 
-def code_length(tables: CdfTables, symbols: Any, index: Any = None) -> float:
-    """Ideal cost of symbols under integer tables, in bits, escape codes included.
+def code_length(symbols: Any, index: Any = None, tables: CdfTables | None = None) -> float:
+    """Ideal cost of symbols under the intervals that they are coded with, in bits, escape codes included.
 
-    :meth:`RangeEncoder.finish` gives about this plus three bytes.
+    :meth:`Encoder.finish` gives about this and 3.2 bytes, with more than one lane 2.4 bytes a lane.
 
     Args:
-        tables, symbols, index: as in :meth:`RangeEncoder.push`, or without index as in ``push_channels``.
+        symbols, index, tables: as in :meth:`Encoder.push`, or without index as in ``push_channels``.
 
     Raises:
         UsageError: as those do.
@@ -236,15 +279,16 @@ def code_length(tables: CdfTables, symbols: Any, index: Any = None) -> float:
         if places.size and not 0 <= int(places.min()) <= int(places.max()) < tables.n_tables:
             raise bad_index(tables.n_tables)
     values, places = values.ravel(), places.ravel().astype(np.int64)
-    first = tables.offsets.astype(np.int64)[places]
-    escape = tables.lengths.astype(np.int64)[places] - 2
-    last = first + escape - 1
-    inside = (first <= values) & (values <= last)
-    symbol = np.where(inside, values - first, escape)
-    frequency = tables.cdf[places, symbol + 1] - tables.cdf[places, symbol]
-    bits = float(tables.precision * values.size - np.log2(frequency).sum())
-    above = 2 * (values - last) - 1
-    below = 2 * (first - values)
-    code = np.where(values > last, above, below)[~inside]
-    # frexp is exact here: codes are below 2**53. Its exponent is floor(log2(code)) + 1.
-    return bits + float((2 * np.frexp(code.astype(np.float64))[1] - 1).sum())
+    bits = 0.0
+    for table in np.unique(places):
+        row = tables.rows()[table]
+        mine = values[places == table]
+        inside = (row.first <= mine) & (mine <= row.last)
+        frequency = np.diff(row.cdf)
+        by_value = np.append(frequency[:-1][np.argsort(row.values)], frequency[-1])
+        symbol = np.where(inside, mine - row.first, len(row.values))
+        bits += float(PRECISION * mine.size - np.log2(by_value[symbol]).sum())
+        code = np.where(mine > row.last, 2 * (mine - row.last) - 1, 2 * (row.first - mine))[~inside]
+        # frexp is exact here: codes are below 2**53. Its exponent is floor(log2(code)) + 1.
+        bits += float((2 * np.frexp(code.astype(np.float64))[1] - 1).sum())
+    return bits

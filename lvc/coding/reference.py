@@ -1,162 +1,208 @@
 """The entropy coder in plain Python: slow, readable, and the specification of the bytes.
 
-The C++ coder gives the same bytes and accepts the same ones. What follows is enough to write another coder.
+The C++ kernels give the same bytes and accept the same ones. What follows is enough to write another coder.
 
-**Numbers.** A state is an integer below 2**64. A table row (see :class:`~lvc.coding.tables.CdfTables`) of
-``precision`` bits gives symbol ``s`` the interval ``start = cdf[s]``, ``frequency = cdf[s + 1] - cdf[s]``.
-All divisions round down.
+**Intervals.** :mod:`lvc.coding.intervals` says how tables become intervals of 14 bits: a symbol (a value of
+its table, or the escape) has ``start`` and ``frequency``, and the intervals of a table cover ``0 <= slot <
+2**14``.
 
-**Steps.** Each value becomes one or more steps ``(start, frequency, precision)``:
+**Lanes.** A stream has 1, 4, 8 or 32 lanes, each with a state ``2**16 <= state < 2**32``. Symbol ``i`` of
+the stream, counted from 0 over all pushes, whatever their tables, belongs to lane ``i % lanes``.
 
-1. A value of the table, ``offset <= value <= last`` with ``last = offset + n_symbols - 2``, is one step with
-   the interval of symbol ``value - offset``.
-2. Any other int32 value is a step with the interval of the last symbol, the escape, and then the bits of an
-   Exp-Golomb code of order 0 of the integer ``code``: ``2 * (value - last) - 1`` for ``value > last``,
-   ``2 * (offset - value)`` for ``value < offset``. With ``n = floor(log2(code))`` these are ``n`` zeros, then
-   ``code`` in ``n + 1`` bits, the most significant first (it is a one). ``n`` is 32 at most.
-3. A bit ``b`` is a step with ``frequency = 2**(precision - 1)`` and ``start = b * frequency``, at the
-   precision of the tables that the value is coded with.
+**Escapes.** A value that its table lacks is coded as the escape. The integer ``code``, ``2 * (value - last)
+- 1`` for ``value > last``, ``2 * (first - value)`` for ``value < first``, follows in a string of bits of
+its own: with ``n = floor(log2(code))``, ``n`` zeros and a one, then the lowest ``n`` bits of ``code``.
+``n`` is 32 at most. In this string, numbers stand lowest bit first.
 
-**Encoding.** Steps are coded in reverse order, the last one first, from the state ``2**16`` on. For each
-step: if ``state >= frequency * 2**(64 - precision)``, the low 32 bits of the state are a word: keep it and
-shift the state right by 32. Then
-``state = (state // frequency) * 2**precision + state % frequency + start``.
+**Encoding.** All lanes start at ``2**16``. Symbols are coded in reverse order, the last one first. For each
+one, if ``state >= frequency * 2**18``, the low 16 bits of the state are a word: keep it and shift the state
+right by 16. Then ``state = (state // frequency) * 2**14 + state % frequency + start``. All divisions round
+down.
 
-**Bytes.** Without any step: none. Otherwise the final state in little-endian order without leading (that is,
-last) zero bytes, then the words, the one kept last first, each in four bytes, little-endian. With words the
-state takes 5 to 8 bytes, so in ``size`` bytes it takes ``size`` if that is 8 or less, else
-``5 + (size - 1) % 4``.
+**Bytes.** Without any symbol: none. Otherwise the words, the one kept last first, each in two bytes, lowest
+first; then a string of bits in reverse: bit ``i`` is bit ``i % 8`` (0 the lowest) of byte ``i // 8`` from
+the end. It holds
 
-**Decoding.** From that state (``2**16`` if there are no bytes), for each step:
-``slot = state % 2**precision`` lies within one interval of the table (or of the bit), which gives the symbol.
-Then ``state = frequency * (state // 2**precision) + slot - start``. If the state is now below 2**32 and words
-are left, ``state = state * 2**32 + word``.
+1. 0, 1, 2 or 3 in two bits, for 1, 4, 8 or 32 lanes;
+2. for each lane, its final state: ``floor(log2(state)) - 16`` in four bits, then the bits below the leading
+   one;
+3. the bits of the escapes, in the order of symbols;
+4. zeros up to the next byte.
 
-**Damage.** A decoder must refuse: a first state of ``2**16`` or less, or with a zero as its last byte; a
-state below ``2**16`` after a step, with no words left; an Exp-Golomb code with more than 32 zeros, or of a
-value that int32 does not hold; and, once all symbols are taken, a state other than ``2**16`` or words left.
+**Decoding.** For each symbol, ``slot = state % 2**14`` lies within one interval, which gives the symbol. Then
+``state = frequency * (state // 2**14) + slot - start``, and if that is below ``2**16``,
+``state = state * 2**16 + word`` with the next word. An escape takes its bits from the string.
+
+**Damage.** A decoder must refuse: data that ends too early, that is, words and bits read so far that share
+a byte; an Exp-Golomb code with more than 32 zeros, or of a value that int32 does not hold; and, once all
+symbols are taken, a state other than ``2**16``, padding that is not zero, or bytes that neither words nor
+bits were read from.
+
+**Number of lanes.** That is the encoder's choice. This one takes 32 if the cost of the symbols is ``2**28``
+at least, 8 from ``2**26`` on, 4 from ``2**25`` on, else 1. The cost is about 1024 times the bits: with ``n
+= floor(log2(frequency))``, that of a symbol is ``1024 * (15 - n) - floor(frequency * 1024 / 2**n)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from lvc.coding.coder import bad_index, check_channels, check_index, check_shape, check_symbols, check_tables
+from lvc.coding.coder import (
+    LANES,
+    bad_index,
+    check_channels,
+    check_index,
+    check_lanes,
+    check_shape,
+    check_symbols,
+    check_tables,
+)
+from lvc.coding.intervals import PRECISION, TOTAL, Row, coding_rows
 from lvc.coding.tables import CdfTables, Int32Array
 from lvc.errors import CorruptStreamError, UsageError
 
 INITIAL_STATE = 2**16
-LOWER_BOUND = 2**32
+WORD = 2**16
 MAX_ZEROS = 32
 INT32 = range(-(2**31), 2**31)
-
-Step = tuple[int, int, int]
-"""start, frequency, precision"""
+COST_OF_LANES = {32: 2**28, 8: 2**26, 4: 2**25, 1: 0}
 
 
-def _row(tables: CdfTables, table: int) -> tuple[list[int], int, int]:
-    """The CDF of a table without padding, its first and its last value."""
-    if not 0 <= table < tables.n_tables:
-        raise bad_index(tables.n_tables)
-    cdf = tables.cdf[table, : tables.lengths[table]].tolist()
-    first = int(tables.offsets[table])
-    return cdf, first, first + len(cdf) - 3
+def symbol_cost(frequency: int) -> int:
+    """About 1024 times -log2(frequency / 2**14)."""
+    n = frequency.bit_length() - 1
+    return 1024 * (PRECISION + 1 - n) - (frequency * 1024 >> n)
 
 
-def _bit_step(bit: int, precision: int) -> Step:
-    half = 2 ** (precision - 1)
-    return bit * half, half, precision
-
-
-def steps(tables: CdfTables, table: int, value: int) -> Iterator[Step]:
-    """The coding steps of one value."""
-    cdf, first, last = _row(tables, table)
-    precision = tables.precision
-    if first <= value <= last:
-        start, end = cdf[value - first : value - first + 2]
-        yield start, end - start, precision
-        return
-    yield cdf[-2], cdf[-1] - cdf[-2], precision
+def escape_bits(value: int, first: int, last: int) -> list[int]:
+    """The bits that follow an escape, in their order in the string."""
     code = 2 * (value - last) - 1 if value > last else 2 * (first - value)
     n = code.bit_length() - 1
-    for _ in range(n):
-        yield _bit_step(0, precision)
-    for i in reversed(range(n + 1)):
-        yield _bit_step(code >> i & 1, precision)
+    return [0] * n + [1] + low_bits(code, n)
+
+
+def low_bits(number: int, n: int) -> list[int]:
+    return [number >> i & 1 for i in range(n)]
+
+
+class _Rows:
+    """Rows of the tables in use, made once."""
+
+    def __init__(self) -> None:
+        self._known: dict[CdfTables, list[Row]] = {}
+
+    def get(self, tables: CdfTables, table: int) -> Row:
+        if tables not in self._known:
+            self._known[tables] = coding_rows(tables)
+        if not 0 <= table < tables.n_tables:
+            raise bad_index(tables.n_tables)
+        return self._known[tables][table]
 
 
 class ReferenceEncoder:
-    """Does what :class:`~lvc.coding.coder.RangeEncoder` does."""
+    """Does what :class:`~lvc.coding.coder.Encoder` does."""
 
-    def __init__(self) -> None:
-        self._steps: list[Step] = []
+    def __init__(self, tables: CdfTables | None = None, *, lanes: int | None = None) -> None:
+        self._tables = tables
+        self._lanes = check_lanes(lanes)
+        self._rows = _Rows()
+        self._intervals: list[tuple[int, int]] = []  # start, frequency
+        self._bits: list[int] = []
         self._finished = False
 
-    def push(self, tables: CdfTables, symbols: Any, index: Any) -> None:
-        values, places = check_symbols(symbols), check_index(index, check_tables(tables).n_tables)
+    def push(self, symbols: Any, index: Any, tables: CdfTables | None = None) -> None:
+        tables = check_tables(tables, self._tables)
+        values, places = check_symbols(symbols), check_index(index, tables.n_tables)
         if values.shape != places.shape:
             raise UsageError(f"symbols and index must have one shape, not {values.shape} and {places.shape}")
         self._append(tables, values.ravel().tolist(), places.ravel().tolist())
 
-    def push_channels(self, tables: CdfTables, symbols: Any) -> None:
+    def push_channels(self, symbols: Any, tables: CdfTables | None = None) -> None:
+        tables = check_tables(tables, self._tables)
         values = check_symbols(symbols)
-        check_channels(check_tables(tables), values.shape, "symbols")
+        check_channels(tables, values.shape, "symbols")
         places = np.repeat(np.arange(tables.n_tables), values.size // tables.n_tables)
         self._append(tables, values.ravel().tolist(), places.tolist())
 
     def _append(self, tables: CdfTables, values: list[int], places: list[int]) -> None:
         if self._finished:
             raise UsageError("the encoder is finished; make another one")
-        new = [step for value, table in zip(values, places) for step in steps(tables, table, value)]
-        self._steps += new
+        rows = [self._rows.get(tables, table) for table in places]
+        for value, row in zip(values, rows):
+            symbol = int(np.flatnonzero(np.append(row.values, value) == value)[0])  # the escape, if no other
+            start, end = row.cdf[symbol : symbol + 2].tolist()
+            self._intervals.append((start, end - start))
+            if symbol == len(row.values):
+                self._bits += escape_bits(value, row.first, row.last)
 
     def finish(self) -> bytes:
         if self._finished:
             raise UsageError("the encoder is finished; make another one")
         self._finished = True
-        if not self._steps:
+        if not self._intervals:
             return b""
-        state = INITIAL_STATE
+        cost = sum(symbol_cost(frequency) for _, frequency in self._intervals)
+        lanes = self._lanes or next(n for n, least in COST_OF_LANES.items() if cost >= least)
+        states = [INITIAL_STATE] * lanes
         words = []
-        for start, frequency, precision in reversed(self._steps):
-            if state >= frequency * 2 ** (64 - precision):
-                words.append(state % 2**32)
-                state //= 2**32
-            state = state // frequency * 2**precision + state % frequency + start
-        head = state.to_bytes((state.bit_length() + 7) // 8, "little")
-        return head + b"".join(word.to_bytes(4, "little") for word in reversed(words))
+        for i in reversed(range(len(self._intervals))):
+            start, frequency = self._intervals[i]
+            state = states[i % lanes]
+            if state >= frequency * 2**18:
+                words.append(state % WORD)
+                state //= WORD
+            states[i % lanes] = state // frequency * TOTAL + state % frequency + start
+        bits = low_bits(LANES.index(lanes), 2)
+        for state in states:
+            n = state.bit_length() - 1
+            bits += low_bits(n - 16, 4) + low_bits(state, n)
+        bits += self._bits
+        string = sum(bit << i for i, bit in enumerate(bits)).to_bytes((len(bits) + 7) // 8, "big")
+        return b"".join(word.to_bytes(2, "little") for word in reversed(words)) + string
 
 
 class ReferenceDecoder:
-    """Does what :class:`~lvc.coding.coder.RangeDecoder` does."""
+    """Does what :class:`~lvc.coding.coder.Decoder` does."""
 
-    def __init__(self, data: bytes) -> None:
-        size = len(data)
-        n_head = size if size <= 8 else 5 + (size - 1) % 4
-        self._state = int.from_bytes(data[:n_head], "little") if data else INITIAL_STATE
-        words = [int.from_bytes(data[i : i + 4], "little") for i in range(n_head, size, 4)]
-        self._words = words[::-1]  # the next one is the last
+    def __init__(self, data: bytes, tables: CdfTables | None = None) -> None:
+        self._data = bytes(data)
+        self._tables = tables
+        self._rows = _Rows()
+        self._next_word = 0
+        self._next_bit = 0
+        self._position = 0
+        self._states = [INITIAL_STATE]
         self._damage: str | None = None
-        if data and (self._state <= INITIAL_STATE or data[n_head - 1] == 0):
-            self._damage = "entropy-coded data starts with an impossible state"
+        if data:
+            try:
+                self._states = [0] * LANES[self._bits(2)]
+                for i in range(len(self._states)):
+                    n = self._bits(4) + 16
+                    self._states[i] = 2**n + self._bits(n)
+            except CorruptStreamError:
+                self._damage = "entropy-coded data is too short for its states"
 
-    def pull(self, tables: CdfTables, index: Any) -> Int32Array:
-        places = check_index(index, check_tables(tables).n_tables)
+    def pull(self, index: Any, tables: CdfTables | None = None) -> Int32Array:
+        tables = check_tables(tables, self._tables)
+        places = check_index(index, tables.n_tables)
         return np.array(self._take(tables, places.ravel().tolist()), dtype=np.int32).reshape(places.shape)
 
-    def pull_channels(self, tables: CdfTables, shape: Sequence[int]) -> Int32Array:
+    def pull_channels(self, shape: Sequence[int], tables: CdfTables | None = None) -> Int32Array:
+        tables = check_tables(tables, self._tables)
         sizes = check_shape(shape)
-        check_channels(check_tables(tables), sizes, "shape")
+        check_channels(tables, sizes, "shape")
         run = int(np.prod(sizes[1:]))
         places = [table for table in range(tables.n_tables) for _ in range(run)]
         return np.array(self._take(tables, places), dtype=np.int32).reshape(sizes)
 
     def close(self) -> None:
         self._raise_damage()
-        if self._state != INITIAL_STATE or self._words:
+        padding = self._bits(-self._next_bit % 8)
+        reached = self._next_word == self._end_of_words(self._next_bit)
+        if any(state != INITIAL_STATE for state in self._states) or padding or not reached:
             raise CorruptStreamError("entropy-coded data does not end with its last symbol")
 
     def _raise_damage(self) -> None:
@@ -167,38 +213,50 @@ class ReferenceDecoder:
         self._damage = message
         return CorruptStreamError(message)
 
+    def _end_of_words(self, n_bits: int) -> int:
+        """The first byte that holds any of so many bits: words must not reach into it."""
+        return len(self._data) - (n_bits + 7) // 8
+
+    def _bits(self, n: int) -> int:
+        if self._next_word > self._end_of_words(self._next_bit + n):
+            raise self._fail("entropy-coded data ends too early")
+        number = 0
+        for i in range(n):
+            byte, bit = divmod(self._next_bit + i, 8)
+            number |= (self._data[-1 - byte] >> bit & 1) << i
+        self._next_bit += n
+        return number
+
     def _take(self, tables: CdfTables, places: list[int]) -> list[int]:
         self._raise_damage()
-        for table in places:
-            _row(tables, table)  # a bad index is the caller's mistake: nothing is taken then
-        return [self._value(tables, table) for table in places]
+        # A bad index is the caller's mistake: nothing is taken then.
+        rows = [self._rows.get(tables, table) for table in places]
+        return [self._value(row) for row in rows]
 
-    def _value(self, tables: CdfTables, table: int) -> int:
-        cdf, first, last = _row(tables, table)
-        symbol = self._symbol(cdf, tables.precision)
-        if symbol < len(cdf) - 2:
-            return first + symbol
-        bits = [0, 2 ** (tables.precision - 1), 2**tables.precision]
+    def _value(self, row: Row) -> int:
+        lane = self._position % len(self._states)
+        quotient, slot = divmod(self._states[lane], TOTAL)
+        symbol = int(np.searchsorted(row.cdf, slot, side="right")) - 1
+        start, end = row.cdf[symbol : symbol + 2].tolist()
+        state = (end - start) * quotient + slot - start
+        if state < INITIAL_STATE:
+            if self._next_word + 2 > self._end_of_words(self._next_bit):
+                raise self._fail("entropy-coded data ends too early")
+            state = state * WORD + int.from_bytes(self._data[self._next_word : self._next_word + 2], "little")
+            self._next_word += 2
+        value = int(row.values[symbol]) if symbol < len(row.values) else self._escape(row)
+        self._states[lane] = state
+        self._position += 1
+        return value
+
+    def _escape(self, row: Row) -> int:
         n = 0
-        while self._symbol(bits, tables.precision) == 0:
+        while self._bits(1) == 0:
             n += 1
             if n > MAX_ZEROS:
                 raise self._fail("entropy-coded data holds an impossible escape code")
-        code = 1
-        for _ in range(n):
-            code = 2 * code + self._symbol(bits, tables.precision)
-        value = last + (code + 1) // 2 if code % 2 else first - code // 2
+        code = 2**n + self._bits(n)
+        value = row.last + (code + 1) // 2 if code % 2 else row.first - code // 2
         if value not in INT32:
             raise self._fail("entropy-coded data holds an impossible escape code")
         return value
-
-    def _symbol(self, cdf: list[int], precision: int) -> int:
-        quotient, slot = divmod(self._state, 2**precision)
-        symbol = next(s for s in range(len(cdf) - 1) if cdf[s] <= slot < cdf[s + 1])
-        state = (cdf[symbol + 1] - cdf[symbol]) * quotient + slot - cdf[symbol]
-        if state < LOWER_BOUND and self._words:
-            state = state * 2**32 + self._words.pop()
-        elif state < INITIAL_STATE:
-            raise self._fail("entropy-coded data ends too early")
-        self._state = state
-        return symbol

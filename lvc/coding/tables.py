@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lvc import _C
 from lvc.errors import UsageError
+
+if TYPE_CHECKING:
+    from lvc.coding.intervals import Row
 
 MIN_PRECISION = _C.MIN_PRECISION
 MAX_PRECISION = _C.MAX_PRECISION
@@ -68,14 +71,17 @@ class CdfTables:
         UsageError: an array of the wrong kind or shape, or a row that breaks a rule above.
     """
 
-    __slots__ = ("_digest", "_native", "cdf", "lengths", "offsets", "precision")
+    __slots__ = ("_digest", "_native", "_rows", "cdf", "lengths", "native_v1", "offsets", "precision")
 
     cdf: Int32Array
     """Shape (n_tables, max(lengths)), zero from ``lengths[t]`` on; read-only, as are the two below."""
     lengths: Int32Array
     offsets: Int32Array
     precision: int
-    _native: _C.Tables
+    native_v1: _C.TablesV1
+    """For :class:`~lvc.coding.v1.DecoderV1`."""
+    _native: _C.Tables | None
+    _rows: list[Row] | None
     _digest: bytes | None
 
     def __init__(self, cdf: Any, lengths: Any, offsets: Any, precision: int) -> None:
@@ -91,7 +97,7 @@ class CdfTables:
         rows = np.ascontiguousarray(rows[:, : n.max(initial=0)])
         rows[np.arange(rows.shape[1]) >= n[:, None]] = 0
         try:
-            native = _C.Tables(rows.view(np.uint32), n.view(np.uint32), first, precision)
+            native = _C.TablesV1(rows.view(np.uint32), n.view(np.uint32), first, precision)
         except ValueError as error:
             raise UsageError(str(error)) from None
         for array in (rows, n, first):
@@ -101,7 +107,9 @@ class CdfTables:
             ("lengths", n),
             ("offsets", first),
             ("precision", precision),
-            ("_native", native),
+            ("native_v1", native),
+            ("_native", None),
+            ("_rows", None),
             ("_digest", None),
         ):
             object.__setattr__(self, name, value)
@@ -115,6 +123,29 @@ class CdfTables:
     @property
     def n_tables(self) -> int:
         return len(self.lengths)
+
+    def rows(self) -> list[Row]:
+        """The intervals of 14 bits that symbols are coded with; made at the first call.
+
+        Raises:
+            UsageError: a row with more than 2**14 symbols that are not too rare to be kept.
+        """
+        if self._rows is None:
+            from lvc.coding.intervals import coding_rows
+
+            object.__setattr__(self, "_rows", coding_rows(self))
+        assert self._rows is not None
+        return self._rows
+
+    def native(self) -> _C.Tables:
+        """The same for the kernels. Raises UsageError as :meth:`rows` does, or with over 2**20 symbols in
+        all."""
+        if self._native is None:
+            from lvc.coding.intervals import native_tables
+
+            object.__setattr__(self, "_native", native_tables(self.rows()))
+        assert self._native is not None
+        return self._native
 
     def digest(self) -> bytes:
         """SHA-256 (32 bytes) of all that decides about coded bytes; equal tables have equal digests."""

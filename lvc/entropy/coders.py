@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lvc.coding import CdfTables, RangeDecoder, RangeEncoder
+from lvc.coding import CdfTables, Decoder, Encoder
+from lvc.coding.v1 import DecoderV1
 from lvc.entropy.scales import logistic_bits
 from lvc.errors import CorruptStreamError
 from lvc.ops.compressai_adapter import EntropyBottleneck
@@ -24,6 +25,9 @@ SYMBOL_MAX = 2**15 - 1
 """Largest magnitude of a coded symbol; the encoder clamps, the decoder rejects."""
 
 LIKELIHOOD_MIN = 1e-9
+
+CODER_VERSION = 2
+"""Of the entropy coder that Write uses; streams tell theirs."""
 
 SMOOTH_INDEX = 21
 """Smallest scale index (a scale of 0.3) that latents see in training."""
@@ -113,7 +117,7 @@ class Write:
     """
 
     def __init__(self, dead_zone: float = 0.0) -> None:
-        self._encoder = RangeEncoder()
+        self._encoder = Encoder()
         self._dead_zone = dead_zone
 
     def conditional(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
@@ -124,7 +128,7 @@ class Write:
         value = y.float() - offset
         shrunk = value.sign() * (value.abs() - self._dead_zone).clamp_min(0.0)
         symbols = torch.round(shrunk).clamp(-SYMBOL_MAX, SYMBOL_MAX)
-        self._encoder.push(tables, _numpy(symbols, torch.int16), _numpy(index, torch.uint8))
+        self._encoder.push(_numpy(symbols, torch.int16), _numpy(index, torch.uint8), tables)
         return symbols + offset
 
     def factorized(self, z: Tensor | None, shape: tuple[int, int, int, int], limit: int,
@@ -132,7 +136,7 @@ class Write:
         assert z is not None
         assert tables is not None
         symbols = torch.round(z.float()).clamp(-limit, limit)
-        self._encoder.push_channels(tables, _numpy(symbols[0], torch.int16))
+        self._encoder.push_channels(_numpy(symbols[0], torch.int16), tables)
         return symbols
 
     def finish(self) -> bytes:
@@ -140,23 +144,29 @@ class Write:
 
 
 class Read:
-    """Reads the symbols that Write wrote. Raises CorruptStreamError on data that cannot be right."""
+    """Reads the symbols that Write wrote. Raises CorruptStreamError on data that cannot be right.
 
-    def __init__(self, data: bytes, device: torch.device | str = "cpu") -> None:
-        self._decoder = RangeDecoder(data)
+    Args:
+        data: the bytes of one frame.
+        device: where tensors are wanted.
+        version: of the entropy coder, 2, or 1 for old streams.
+    """
+
+    def __init__(self, data: bytes, device: torch.device | str = "cpu", version: int = CODER_VERSION) -> None:
+        self._decoder = Decoder(data) if version == CODER_VERSION else DecoderV1(data)
         self._device = torch.device(device)
 
     def conditional(self, y: Tensor | None, index: Tensor, mean: Tensor | None,
                     tables: CdfTables | None) -> Tensor:
         assert tables is not None
-        symbols = self._decoder.pull(tables, _numpy(index, torch.uint8))
+        symbols = self._decoder.pull(_numpy(index, torch.uint8), tables)
         value = self._tensor(symbols, SYMBOL_MAX)
         return value if mean is None else value + mean
 
     def factorized(self, z: Tensor | None, shape: tuple[int, int, int, int], limit: int,
                    density: EntropyBottleneck, tables: CdfTables | None) -> Tensor:
         assert tables is not None
-        return self._tensor(self._decoder.pull_channels(tables, shape[1:]), limit)[None]
+        return self._tensor(self._decoder.pull_channels(shape[1:], tables), limit)[None]
 
     def close(self) -> None:
         """Verify that all was read and that the coder is back in its initial state."""

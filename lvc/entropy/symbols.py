@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lvc.coding import RangeDecoder, RangeEncoder
+from lvc.coding import Decoder, Encoder
 from lvc.entropy.coders import SYMBOL_MAX
 from lvc.entropy.distributions import TableDistribution
 from lvc.errors import CorruptStreamError
@@ -75,13 +75,13 @@ class WriteSymbols:
     """Writes integers into a range coder; ``finish`` gives the bytes. One sample (N = 1) at a time."""
 
     def __init__(self) -> None:
-        self._encoder = RangeEncoder()
+        self._encoder = Encoder()
 
     def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
                 distribution: TableDistribution) -> Tensor:
         assert value is not None
-        self._encoder.push(distribution.cdf, value[mask].to(torch.int16).numpy(),
-                           index[mask].to(torch.uint8).numpy())
+        self._encoder.push(value[mask].to(torch.int16).numpy(), index[mask].to(torch.uint8).numpy(),
+                           distribution.cdf)
         return value * mask
 
     def finish(self) -> bytes:
@@ -92,11 +92,11 @@ class ReadSymbols:
     """Reads what WriteSymbols wrote. Raises CorruptStreamError on data that cannot be right."""
 
     def __init__(self, data: bytes) -> None:
-        self._decoder = RangeDecoder(data)
+        self._decoder = Decoder(data)
 
     def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
                 distribution: TableDistribution) -> Tensor:
-        values: np.ndarray = self._decoder.pull(distribution.cdf, index[mask].to(torch.uint8).numpy())
+        values: np.ndarray = self._decoder.pull(index[mask].to(torch.uint8).numpy(), distribution.cdf)
         if values.size and not -SYMBOL_MAX <= int(values.min()) <= int(values.max()) <= SYMBOL_MAX:
             raise CorruptStreamError(f"a symbol is beyond {SYMBOL_MAX}")
         result = torch.zeros(mask.shape)

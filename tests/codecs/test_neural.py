@@ -179,7 +179,7 @@ def test_wrong_use_is_named(codec: NeuralCodec, textured_frames: FrameMaker, tin
         codec.encoder(video, EncodeOptions(params={"intra": "jpeg"}))
     with pytest.raises(UsageError, match="16x16"):
         codec.encoder(video, EncodeOptions()).push(textured_frames(1, 16, 16)[0])
-    for data in (b"", b"\x02", b"\0\0"):
+    for data in (b"", b"\x02", b"\0\0", b"\0\1", b"\0\3", b"\2\2", b"\0\2\0"):
         with pytest.raises(CorruptStreamError, match="codec data"):
             codec.decoder(header_of(codec, video, data))
     without = NeuralCodec(replace(tiny_weights, intra=None))
@@ -198,7 +198,7 @@ def test_streams_of_other_weights_are_refused(
 ) -> None:
     """codec_for_header finds the shipped weights, and takes no others than the stream's."""
     shipped = {"file": str(tiny_path)}
-    monkeypatch.setattr(neural, "manifest", lambda: {"dvc-lite": shipped})
+    monkeypatch.setattr("lvc.weights.manifest", lambda: {"dvc-lite": shipped})
     monkeypatch.setattr(neural, "load_weights", lambda name: load(shipped["file"]))
 
     def load(path: str) -> Weights:
@@ -214,7 +214,7 @@ def test_streams_of_other_weights_are_refused(
     shipped["file"] = str(other)
     with pytest.raises(WeightsError, match=codec.weights_digest.hex()):
         codec_for_header(header)
-    monkeypatch.setattr(neural, "manifest", dict)
+    monkeypatch.setattr("lvc.weights.manifest", dict)
     with pytest.raises(LvcError, match="dvc-lite"):
         codec_for_header(header)
 
@@ -232,7 +232,7 @@ def test_classical_motion_finds_the_shift(codec: NeuralCodec, textured_frames: F
     frames = textured_frames(2, 128, 96, motion=(6, -4))
     coder = codec.encoder(VideoInfo(128, 96), EncodeOptions())._coder
     current, reference = (coder.picture(f, 32) for f in frames[::-1])
-    flow = ClassicalMotion(codec.weights.inter)(current, reference)
+    flow = ClassicalMotion(codec.weights.inter)(current, reference, 12.0)
     assert flow.shape == (1, 2, 24, 32)
     # The content moved by (6, -4), so what is here now was at (-6, 4) before.
     np.testing.assert_allclose(flow[0, :, 4:-4, 4:-4].flatten(1).median(1).values, [-6.0, 4.0], atol=0.3)

@@ -154,7 +154,7 @@ def test_symbols_beyond_the_limits_are_refused(model: Model) -> None:
     shape = (1, factorized.channels, 1, 2)
     for value in (factorized.limit + 1, -factorized.limit - 1, 2**31 - 1, -(2**31)):
         coder = Write()
-        coder._encoder.push_channels(tables, np.full(shape[1:], value, np.int32))
+        coder._encoder.push_channels(np.full(shape[1:], value, np.int32), tables)
         with pytest.raises(CorruptStreamError, match="beyond"):
             Read(coder.finish()).factorized(None, shape, factorized.limit, factorized.density, tables)
 

@@ -1,0 +1,243 @@
+// Kernels for AVX2: eight lanes a register, for 8 and 32 lanes. Fewer lanes go to the scalar ones.
+#include "../kernels.h"
+
+#if defined(LVC_X86)
+#include <immintrin.h>
+
+#include "avx2.h"
+#include "scalar.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2,popcnt,lzcnt"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,bmi,bmi2,popcnt,lzcnt")
+#endif
+
+#include "loops.h"
+
+namespace lvc {
+
+namespace {
+
+// For each mask of eight lanes: byte shuffle that moves the 16-bit words of these lanes to the top of a register
+// in their order; and for each lane the place of its word among those of the mask.
+// (Made by the compiler: code of this file must not run before the CPU was asked.)
+struct Permutations {
+  alignas(16) uint8_t pack[256][16] = {};
+  alignas(8) uint8_t spread[256][8] = {};
+  constexpr Permutations() {
+    for (uint32_t mask = 0; mask < 256; ++mask) {
+      uint32_t at = 8;
+      for (uint32_t bit = 0; bit < 8; ++bit) at -= mask >> bit & 1;
+      for (uint32_t lane = 0, rank = 0; lane < 8; ++lane) {
+        spread[mask][lane] = static_cast<uint8_t>(rank & 7);
+        if ((mask >> lane & 1) == 0) continue;
+        pack[mask][2 * at] = static_cast<uint8_t>(2 * lane);
+        pack[mask][2 * at + 1] = static_cast<uint8_t>(2 * lane + 1);
+        ++at;
+        ++rank;
+      }
+    }
+  }
+};
+constexpr Permutations kPermutations;
+
+inline uint32_t mask_of(__m256i v) { return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(v))); }
+
+inline __m256i gather(const void* base, __m256i index) {
+  return _mm256_i32gather_epi32(static_cast<const int*>(base), index, 4);
+}
+
+inline __m256i load_lanes(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+
+inline void store_lanes(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+
+// One coding step of eight lanes: words go below `top`.
+inline __m256i put8(__m256i x, __m256i entry, uint16_t*& top) {
+  const __m256i low_bits = _mm256_set1_epi32(0xffff);
+  const __m256i frequency = _mm256_and_si256(_mm256_srli_epi32(entry, 16), _mm256_set1_epi32(kTotal - 1));
+  const __m256i start = _mm256_and_si256(entry, _mm256_set1_epi32(kTotal - 1));
+  const __m256i high = _mm256_srli_epi32(x, 16);
+  const __m256i low = _mm256_and_si256(x, low_bits);
+  const __m256i fits = _mm256_cmpgt_epi32(_mm256_slli_epi32(frequency, 2), high);
+  const uint32_t full = ~mask_of(fits) & 0xff;
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, low), 0x08);
+  const __m128i pack = _mm_load_si128(reinterpret_cast<const __m128i*>(kPermutations.pack[full]));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(top - 8), _mm_shuffle_epi8(_mm256_castsi256_si128(packed), pack));
+  top -= count_bits(full);
+  x = _mm256_blendv_epi8(high, x, fits);
+  const __m256 xf = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(x, 16)), _mm256_set1_ps(65536.0f),
+                                    _mm256_cvtepi32_ps(_mm256_and_si256(x, low_bits)));
+  // The ratio is below 2^18 and its float is off by less than 2^-4. Less 1/8 and rounded down, it is the
+  // quotient or one below it; the remainder is then below 2^15, and its lower half all of it.
+  const __m256 reciprocal = _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_cvtepi32_ps(frequency));
+  const __m256i quotient = _mm256_cvttps_epi32(_mm256_fmsub_ps(xf, reciprocal, _mm256_set1_ps(0.125f)));
+  const __m256i rest =
+      _mm256_and_si256(_mm256_sub_epi32(x, _mm256_mullo_epi16(quotient, frequency)), low_bits);
+  const __m256i sum =
+      _mm256_add_epi32(_mm256_add_epi32(_mm256_slli_epi32(quotient, kPrecision), start), rest);
+  const __m256i more = _mm256_sub_epi32(_mm256_set1_epi32(kTotal), frequency);
+  return _mm256_add_epi32(sum, _mm256_andnot_si256(_mm256_cmpgt_epi32(frequency, rest), more));
+}
+
+template <int kVectors>
+void encode_groups(EncoderState& s, const Entry* entries, const uint16_t* ids, size_t groups, uint16_t*& top) {
+  __m256i x[kVectors];
+  for (int v = 0; v < kVectors; ++v) x[v] = load_lanes(s.lane + 8 * v);
+  uint16_t* out = top;
+  for (const uint16_t* id = ids + groups * 8 * kVectors; id != ids;) {
+    id -= 8 * kVectors;
+#pragma GCC unroll 4
+    for (int v = kVectors - 1; v >= 0; --v) {
+      const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(id + 8 * v));
+      x[v] = put8(x[v], gather(entries, _mm256_cvtepu16_epi32(narrow)), out);
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) store_lanes(s.lane + 8 * v, x[v]);
+  top = out;
+}
+
+inline __m256i load_index(const uint8_t* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m256i load_index(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+
+template <int kVectors, typename Index>
+Status decode_groups(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t groups,
+                     size_t& done) {
+  const __m256i slots = _mm256_set1_epi32(kTotal - 1);
+  const __m256i six = _mm256_set1_epi32(63);
+  const __m256i last = _mm256_set1_epi32(static_cast<int>(t.n_tables - 1));
+  __m256i x[kVectors];
+  for (int v = 0; v < kVectors; ++v) x[v] = load_lanes(d.lane + 8 * v);
+  const uint8_t* next = d.next;
+  Status status = Status::kOk;
+  size_t g = 0;
+  for (; g < groups; ++g) {
+    __m256i y[kVectors], need[kVectors];
+    uint32_t escapes = 0;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const __m256i table = _mm256_min_epu32(load_index(index + 8 * v), last);
+      const __m256i slot = _mm256_and_si256(x[v], slots);
+      const __m256i word = gather(
+          t.bucket, _mm256_add_epi32(_mm256_slli_epi32(table, 8), _mm256_srli_epi32(slot, kBucketShift)));
+      const __m256i place = _mm256_and_si256(slot, six);
+      __m256i e = _mm256_srli_epi32(word, 12);
+      e = _mm256_sub_epi32(e, _mm256_cmpgt_epi32(place, _mm256_and_si256(_mm256_srli_epi32(word, 6), six)));
+      e = _mm256_sub_epi32(e, _mm256_cmpgt_epi32(place, _mm256_and_si256(word, six)));
+      __m256i entry = gather(t.entry, e);
+      __m256i frequency, above;
+      for (;;) {
+        frequency = _mm256_and_si256(_mm256_srli_epi32(entry, 16), slots);
+        above = _mm256_sub_epi32(slot, _mm256_and_si256(entry, slots));
+        const __m256i within = _mm256_cmpgt_epi32(frequency, above);
+        if (__builtin_expect(mask_of(within) == 0xff, 1)) break;
+        e = _mm256_add_epi32(e, _mm256_andnot_si256(within, _mm256_set1_epi32(1)));
+        entry = gather(t.entry, e);
+      }
+      y[v] = _mm256_add_epi32(_mm256_mullo_epi32(frequency, _mm256_srli_epi32(x[v], kPrecision)), above);
+      need[v] = _mm256_cmpeq_epi32(_mm256_srli_epi32(y[v], 16), _mm256_setzero_si256());
+      escapes |= mask_of(entry) << 8 * v;
+      store_lanes(out + 8 * v, gather(t.value, e));
+    }
+    const uint8_t* after = next;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const uint32_t mask = mask_of(need[v]);
+      const __m256i words =
+          _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(after)));
+      const __m256i spread = _mm256_cvtepu8_epi32(
+          _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kPermutations.spread[mask])));
+      const __m256i filled =
+          _mm256_or_si256(_mm256_slli_epi32(y[v], 16), _mm256_permutevar8x32_epi32(words, spread));
+      y[v] = _mm256_blendv_epi8(y[v], filled, need[v]);
+      after += 2 * count_bits(mask);
+    }
+    if (__builtin_expect(after > d.end, 0)) break;  // too few words: the last group goes symbol by symbol
+    for (int v = 0; v < kVectors; ++v) x[v] = y[v];
+    next = d.next = after;
+    if (__builtin_expect(escapes != 0, 0)) {
+      status = decode_escapes(d, t, index, out, escapes);
+      if (status != Status::kOk) break;
+    }
+    d.position += 8 * kVectors;
+    index += 8 * kVectors;
+    out += 8 * kVectors;
+  }
+  for (int v = 0; v < kVectors; ++v) store_lanes(d.lane + 8 * v, x[v]);
+  done = g * 8 * kVectors;
+  return status;
+}
+
+}  // namespace
+
+template <typename Id>
+void encode_avx2(EncoderState& s, const Tables& tables, const Id* ids, size_t n, uint64_t first,
+                 uint16_t*& top) {
+  if constexpr (sizeof(Id) == 2) {
+    if (s.lanes >= 8) {
+      const Entry* entries = tables.view().by_value;
+      const Groups groups(first, n, s.lanes);
+      encode_some(s, entries, ids, groups.head + groups.count * s.lanes, n, first, top);
+      if (s.lanes == 8)
+        encode_groups<1>(s, entries, ids + groups.head, groups.count, top);
+      else
+        encode_groups<4>(s, entries, ids + groups.head, groups.count, top);
+      encode_some(s, entries, ids, 0, groups.head, first, top);
+      return;
+    }
+  }
+  encode_scalar(s, tables, ids, n, first, top);
+}
+
+template <typename Index>
+Status decode_avx2(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n) {
+  if (d.lanes < 8) return decode_scalar(d, t, index, out, n);
+  const Groups groups(d.position, n, d.lanes);
+  Status status = decode_some(d, t, index, out, groups.head);
+  if (status != Status::kOk) return status;
+  const auto decode_whole = d.lanes == 8 ? decode_groups<1, Index> : decode_groups<4, Index>;
+  size_t done = 0;
+  status = decode_whole(d, t, index + groups.head, out + groups.head, groups.count, done);
+  if (status != Status::kOk) return status;
+  done += groups.head;
+  return decode_some(d, t, index + done, out + done, n - done);
+}
+
+template void encode_avx2(EncoderState&, const Tables&, const uint16_t*, size_t, uint64_t, uint16_t*&);
+template void encode_avx2(EncoderState&, const Tables&, const uint32_t*, size_t, uint64_t, uint16_t*&);
+template Status decode_avx2(DecoderState&, const TablesView&, const uint8_t*, int32_t*, size_t);
+template Status decode_avx2(DecoderState&, const TablesView&, const int32_t*, int32_t*, size_t);
+
+namespace {
+
+struct Avx2 {
+  template <typename Symbol, typename Index, typename Id>
+  static bool ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* ids, size_t n,
+                  size_t& escapes) {
+    return find_ids(t, symbols, index, ids, n, escapes);
+  }
+  template <typename Id>
+  static void encode(EncoderState& s, const Tables& t, const Id* ids, size_t n, uint64_t first, uint16_t*& top) {
+    encode_avx2(s, t, ids, n, first, top);
+  }
+  template <typename Index>
+  static Status decode(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n) {
+    return decode_avx2(d, t, index, out, n);
+  }
+};
+
+}  // namespace
+
+const Kernels kAvx2Kernels = LVC_KERNELS("avx2", Avx2);
+
+}  // namespace lvc
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

@@ -1,0 +1,88 @@
+// Loops that every kernel file compiles for its own instruction set: hence the unnamed namespace.
+#pragma once
+
+#include <algorithm>
+
+#include "../kernels.h"
+
+namespace lvc {
+namespace {
+
+// Index arrays may change under us while no lock is held, so each entry is read once, checked and bounded.
+// Compilers turn this into gathers where there are such.
+template <typename Symbol, typename Index, typename Id>
+bool find_ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* __restrict ids, size_t n,
+              size_t& escapes) {
+  const uint32_t* const row = t.row;
+  const uint32_t* const count = t.count;
+  const int32_t* const first = t.first;
+  const uint32_t last = t.n_tables - 1;
+  uint32_t bad = 0, rare = 0;
+  for (size_t i = 0; i < n; ++i) {
+    const uint32_t asked = static_cast<uint32_t>(static_cast<int32_t>(index[i]));
+    const uint32_t table = std::min(asked, last);
+    bad |= asked > last ? 1u : 0u;
+    // Modulo 2^32 this is at least count[table] for every value outside, since the last value is an int32.
+    const uint32_t place = static_cast<uint32_t>(static_cast<int32_t>(symbols[i])) -
+                           static_cast<uint32_t>(first[table]);
+    const uint32_t escape = count[table];
+    rare += place >= escape ? 1u : 0u;
+    ids[i] = static_cast<Id>(row[table] + std::min(place, escape));
+  }
+  escapes += rare;
+  return bad == 0;
+}
+
+// Codes the symbols [begin, end) of a segment one after the other, the last one first.
+template <typename Id>
+void encode_some(EncoderState& s, const Entry* entries, const Id* ids, size_t begin, size_t end, uint64_t first,
+                 uint16_t*& top) {
+  for (size_t i = end; i-- > begin;) {
+    uint16_t word;
+    if (put(s.lane[static_cast<uint32_t>(first + i) & (s.lanes - 1)], entries[ids[i]], word)) *--top = word;
+  }
+}
+
+template <typename Index>
+uint32_t table_at(const TablesView& t, const Index* index, size_t i) {
+  return std::min(static_cast<uint32_t>(static_cast<int32_t>(index[i])), t.n_tables - 1);
+}
+
+// Decodes n symbols one after the other, with every check.
+template <typename Index>
+Status decode_some(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    const Status status = take_symbol(d, t, table_at(t, index, i), out[i]);
+    if (status != Status::kOk) return status;
+  }
+  return Status::kOk;
+}
+
+// Splits a range into what comes before the first whole group of `lanes` symbols, and so many whole groups.
+struct Groups {
+  size_t head, count;
+  Groups(uint64_t first, size_t n, uint32_t lanes) {
+    head = std::min<size_t>(n, static_cast<size_t>((lanes - (first & (lanes - 1))) & (lanes - 1)));
+    count = (n - head) / lanes;
+  }
+};
+
+// The escapes of a group whose other values are in out[0 .. lanes): bit i of `lanes` is that of symbol i. The words
+// of the group must have been taken, up to d.next.
+template <typename Index>
+Status decode_escapes(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, uint32_t lanes) {
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const uint32_t i = lowest_bit(lanes);
+    const uint32_t table = table_at(t, index, i);
+    const int64_t first = t.first[table];
+    const Status status = get_escape(d.bits, first, first + t.count[table] - 1, out[i]);
+    if (status != Status::kOk) {
+      d.position += i;
+      return status;
+    }
+  }
+  return bound_words(d) ? Status::kOk : Status::kExhausted;
+}
+
+}  // namespace
+}  // namespace lvc
