@@ -30,12 +30,12 @@ from benchlib.pictures import frames_of
 from benchlib.specs import load_sequences
 
 from lvc import Frame, LvcError
-from lvc.codecs.motion import estimate_flow, new_dis
 from lvc.ops.blockmotion import BLOCK, WINDOWS, predict, search
 from lvc.ops.warp import backward_warp, resize_flow
 
 TREE = 32
 DIS_GRID = 16
+DIS_PRESETS = {"fast": cv2.DISOPTICAL_FLOW_PRESET_FAST, "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM}
 _HALVE_AT = 256.0
 
 
@@ -150,13 +150,13 @@ def block_rows(name: str, frames: Sequence[Frame], window: str, lagrangian: floa
 
 def dis_rows(name: str, frames: Sequence[Frame], steps: Sequence[float], preset: str) -> Iterator[Row]:
     """OpenCV's flow on a grid of 16x16 samples, at every step."""
-    counters, dis = [VectorBits() for _ in steps], new_dis(preset)
+    counters, dis = [VectorBits() for _ in steps], cv2.DISOpticalFlow.create(DIS_PRESETS[preset])
     bits, quality, seconds = [0.0] * len(steps), [0.0] * len(steps), 0.0
     height, width = frames[0].y.shape
     padded = (-(-height // DIS_GRID) * DIS_GRID, -(-width // DIS_GRID) * DIS_GRID)
     for reference, current in pairwise(frames):
         start = time.process_time()
-        flow = estimate_flow(current.y, reference.y, dis)
+        flow = dis.calc(current.y, reference.y, None)
         flow = cv2.copyMakeBorder(flow, 0, padded[0] - height, 0, padded[1] - width, cv2.BORDER_REPLICATE)
         grid = cv2.resize(flow, (padded[1] // DIS_GRID, padded[0] // DIS_GRID), interpolation=cv2.INTER_AREA)
         seconds += time.process_time() - start

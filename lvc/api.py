@@ -150,7 +150,7 @@ class _Clock:
         return float((self.last - self.first) * self._video.time_base + 1 / self._video.frame_rate)
 
 
-def encode(src: PathLike, dst: PathLike, *, codec: str = "dvc-lite", quality: int = 32,
+def encode(src: PathLike, dst: PathLike, *, codec: str = "swift", quality: int = 32,
            intra_period: int = 32, frames: int | None = None, threads: int = 0,
            size: tuple[int, int] | None = None, frame_rate: Fraction | float | None = None,
            progress: ProgressHook | None = None, on_warning: WarningHook | None = None) -> EncodeReport:
@@ -161,7 +161,7 @@ def encode(src: PathLike, dst: PathLike, *, codec: str = "dvc-lite", quality: in
     Args:
         src: any file that FFmpeg reads, raw I420, or a folder of PNG files.
         dst: appears under this name when it is complete, and replaces what is there.
-        codec: codec string, ``dvc-lite`` or ``x265:preset=veryfast,crf=27``.
+        codec: codec string, ``swift`` or ``x265:preset=veryfast,crf=27``.
         quality: 0 (smallest file) .. 63 (best picture).
         intra_period: an intra frame every so many frames; -1 for the first frame only.
         frames: at most so many frames; None for all.

@@ -14,7 +14,7 @@ def add_parser(commands: Any) -> None:
                                  description="Encode a video into an lvc file.")
     parser.add_argument("input", metavar="IN", help="video file, raw I420 file, or folder of PNG files")
     parser.add_argument("output", metavar="OUT", help="lvc file to write")
-    parser.add_argument("--codec", default="dvc-lite", metavar="NAME[:KEY=VALUE,...]",
+    parser.add_argument("--codec", default="swift", metavar="NAME[:KEY=VALUE,...]",
                         help="codec, see 'lvc codecs' (default: %(default)s)")
     parser.add_argument("--quality", type=int, default=32, metavar="Q",
                         help="0 (smallest file) to 63 (best picture); default %(default)s")

@@ -23,8 +23,9 @@ from lvc.weights import SwiftWeights, load_swift_weights
 SEARCH_LAGRANGIAN = 0.37
 """SATD a bit of motion is worth, relative to the quantization step (see lvc.ops.blockmotion.search)."""
 
-INTRA_OFFSET = 0
-"""HEVC QP of I frames relative to that of the dvc family."""
+CASCADE = (5, -1, 1, -1)
+"""Qualities of the P frames relative to the one asked for, by the place in the group of pictures modulo 4: what
+every fourth frame gets is worth more than it costs, since the following ones are predicted from it."""
 
 _EFFORT = 2
 
@@ -104,12 +105,14 @@ class SwiftEncoder:
         if (frame.width, frame.height) != (video.width, video.height):
             raise UsageError(f"frame of {frame.width}x{frame.height} in a video of {video.width}x{video.height}")
         period = self._options.intra_period
-        intra = self._count == 0 or (period > 0 and self._count % period == 0)
+        place = self._count % period if period > 0 else self._count
         self._count += 1
+        intra = place == 0
         if intra:
-            payload = state.hevc.encode(frame, min(51, max(0, hevc_qp(quality) + INTRA_OFFSET)))
+            payload = state.hevc.encode(frame, hevc_qp(quality))
             state.intra(state.hevc.decode(payload, frame.width, frame.height))
         else:
+            quality = min(MAX_QUALITY, max(0, quality + CASCADE[place % len(CASCADE)]))
             payload = self._inter(frame, quality)
         return [Packet(PacketKind.INTRA if intra else PacketKind.INTER, payload, frame.pts, quality)]
 

@@ -17,6 +17,7 @@ from lvc.ops.integer import IntConv2d
 INPUT_SCALE = 4
 """Inputs count quarters of a step."""
 
+DIRECT_SCALE = 8
 _INPUT_MAX = 127
 _OUTPUT_MAX = 1023
 _DC = (0, LUMA, LUMA + 1)
@@ -36,17 +37,28 @@ class SwiftFilter(nn.Module):
         relu = {"low": 0, "high": HIDDEN_MAX}
         self.start = IntConv2d(2 * COEFFICIENTS + AUX, width, 1, x_max=_INPUT_MAX, **relu)
         self.middle = nn.ModuleList(IntConv2d(width, width, 3, x_max=HIDDEN_MAX, **relu) for _ in range(layers))
+        self.direct = IntConv2d(2 * COEFFICIENTS + AUX, COEFFICIENTS, 1, x_max=_INPUT_MAX, low=-_OUTPUT_MAX,
+                                high=_OUTPUT_MAX, gain=0.0)
         self.end = IntConv2d(width, COEFFICIENTS, 1, x_max=HIDDEN_MAX, low=-_OUTPUT_MAX,
                              high=_OUTPUT_MAX, gain=0.0)
 
     def forward(self, reconstruction: Tensor, symbols: Tensor, aux: Tensor) -> Tensor:
-        x = torch.cat((_detail(reconstruction), symbols * INPUT_SCALE), 1).clamp(-_INPUT_MAX, _INPUT_MAX)
-        x = self.start(torch.cat((x, aux), 1))
+        return self.correct(torch.cat((filter_input(reconstruction, symbols), aux), 1))
+
+    def correct(self, x: Tensor) -> Tensor:
+        """The networks alone: (N, 200, h, w), filter_input and aux, to corrections."""
+        hidden = self.start(x)
         for layer in self.middle:
-            x = (x + layer(x)).clamp(max=HIDDEN_MAX)
-        y = self.end(x)
+            hidden = (hidden + layer(hidden)).clamp(max=HIDDEN_MAX)
+        # The direct path is linear: it shrinks towards zero, and to the centres of the quantization intervals.
+        y = self.end(hidden) + DIRECT_SCALE * self.direct(x)
         assert isinstance(y, Tensor)
         return y
+
+
+def filter_input(reconstruction: Tensor, symbols: Tensor) -> Tensor:
+    """Both in quarters of a step, limited to 127: (N, 192, h, w)."""
+    return torch.cat((_detail(reconstruction), symbols * INPUT_SCALE), 1).clamp(-_INPUT_MAX, _INPUT_MAX)
 
 
 def _detail(reconstruction: Tensor) -> Tensor:

@@ -1,27 +1,27 @@
-"""Classical optical flow for the clips of a cache: what a flow network is taught with at first.
+"""Classical motion for the clips of a cache: what the encoder codes, and what a flow network is taught with at first.
 
-The method is dense inverse search (Kroeger, Timofte, Dai and Van Gool, "Fast Optical Flow using Dense Inverse
-Search", ECCV 2016) as OpenCV has it, on luma, kept as float16 at a quarter of the resolution.
+The method is the encoder's own (lvc.codecs.motion), kept as float16 at a quarter of the resolution.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lvc.codecs.motion import DEFAULT_PRESET, FLOW_SCALE, PRESETS, estimate_flow, new_dis, quarter_flow
+from lvc.codecs.motion import FLOW_SCALE, LAGRANGIAN, block_flow
 from lvc.errors import UsageError, VideoError
 from lvc.train.cache import FlowStore, FrameStore, write_json
 
+TEACHER_STEP = 15.0
+"""Quantization step that the search's price of bits is made for: a middle quality."""
 
-def prepare_flows(cache_dir: str | Path, *, preset: str = DEFAULT_PRESET, workers: int | None = None,
+
+def prepare_flows(cache_dir: str | Path, *, workers: int | None = None,
                   progress: bool = True) -> int:
     """Compute the flows between all neighbouring frames of a cache, in both directions of time.
 
@@ -30,25 +30,23 @@ def prepare_flows(cache_dir: str | Path, *, preset: str = DEFAULT_PRESET, worker
     if a run was stopped, the next one goes on after the clips that were finished.
 
     Args:
-        preset: of OpenCV's DIS: ultrafast, fast or medium.
-        workers: threads (OpenCV works outside Python's lock); by default one for each core.
+        workers: threads (the search works outside Python's lock); by default one for each core.
 
     Returns:
         The number of pairs of frames.
 
     Raises:
-        UsageError: an unknown preset, or less than one worker.
+        UsageError: less than one worker.
         VideoError: no prepared cache, or the flows cannot be computed or written.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"preset must be one of {', '.join(PRESETS)}, not {preset}")
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 1:
         raise UsageError(f"workers must be at least 1, not {workers}")
     store = FrameStore(cache_dir)
     clips = store.manifest.clips
     pairs = sum(c.n_frames - 1 for c in clips)
-    identity = {"cache_id": store.manifest.cache_id, "preset": preset, "scale": FLOW_SCALE}
+    identity = {"cache_id": store.manifest.cache_id, "scale": FLOW_SCALE,
+                "lagrangian": LAGRANGIAN * TEACHER_STEP}
     final, meta = store.directory / "flows.bin", store.directory / "flows.json"
     try:
         FlowStore(cache_dir, store.manifest)
@@ -59,21 +57,16 @@ def prepare_flows(cache_dir: str | Path, *, preset: str = DEFAULT_PRESET, worker
 
     offsets = store.manifest.flow_offsets()
     part, journal = store.directory / "flows.bin.part", store.directory / "flows.part.jsonl"
-    local = threading.local()
 
     def one_clip(index: int) -> int:
-        if not hasattr(local, "dis"):  # the object holds buffers, so each thread needs its own
-            local.dis = new_dis(preset)
         y = store.planes(index)[0]
         out = np.memmap(part, np.float16, "r+", 2 * offsets[index], clips[index].flow_shape)
         for p in range(len(y) - 1):
-            out[p, 0] = quarter_flow(estimate_flow(y[p + 1], y[p], local.dis))
-            out[p, 1] = quarter_flow(estimate_flow(y[p], y[p + 1], local.dis))
+            out[p, 0] = block_flow(y[p + 1], y[p], TEACHER_STEP)[0]
+            out[p, 1] = block_flow(y[p], y[p + 1], TEACHER_STEP)[0]
         out.flush()  # before the journal says that the clip is there
         return index
 
-    threads_before = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the clips are the parallel part, and DIS results depend on the thread count
     try:
         done = _finished_clips(part, journal, identity, 2 * offsets[-1])
         todo = [i for i in range(len(clips)) if i not in done]
@@ -94,10 +87,8 @@ def prepare_flows(cache_dir: str | Path, *, preset: str = DEFAULT_PRESET, worker
         os.replace(part, final)
         write_json(meta, identity)
         journal.unlink()
-    except (OSError, cv2.error) as e:
+    except OSError as e:
         raise VideoError(f"cannot make the flows of {cache_dir}: {e}") from e
-    finally:
-        cv2.setNumThreads(threads_before)
     return pairs
 
 

@@ -17,7 +17,6 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from lvc.codecs.motion import quarter_flow
 from lvc.errors import UsageError, VideoError
 from lvc.train import flowteacher
 from lvc.train.cache import FlowStore, FrameStore, load_manifest, prepare
@@ -194,13 +193,6 @@ def test_damaged_caches_are_noticed(tmp_path: Path) -> None:
             load_manifest(out)
 
 
-def test_quarter_flow_is_the_block_mean() -> None:
-    flow = np.random.default_rng(0).standard_normal((10, 14, 2)).astype(np.float32)
-    expected = np.array([[[flow[i : i + 4, j : j + 4, k].mean() for j in range(0, 14, 4)]
-                          for i in range(0, 10, 4)] for k in range(2)])
-    np.testing.assert_allclose(quarter_flow(flow), expected, atol=1e-6)
-
-
 def test_flows_follow_the_content_in_both_directions(cache: Path) -> None:
     manifest = load_manifest(cache)
     store = FlowStore(cache, manifest)
@@ -219,26 +211,24 @@ def test_flows_follow_the_content_in_both_directions(cache: Path) -> None:
 def test_flows_go_on_where_a_stopped_run_ended(videos: Path, cache: Path, tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     prepare([videos], tmp_path, progress=False)
-    estimate, calls = flowteacher.estimate_flow, itertools.count()
+    estimate, calls = flowteacher.block_flow, itertools.count()
 
     def fails_in_the_second_clip(*args: object) -> object:
         if next(calls) == 2 * 6 + 3:
-            raise cv2.error("stopped")
+            raise OSError("stopped")
         return estimate(*args)
 
-    monkeypatch.setattr(flowteacher, "estimate_flow", fails_in_the_second_clip)
+    monkeypatch.setattr(flowteacher, "block_flow", fails_in_the_second_clip)
     with pytest.raises(VideoError, match="stopped"):
         prepare_flows(tmp_path, workers=1, progress=False)
     assert not (tmp_path / "flows.bin").exists()
 
     calls = itertools.count(1000)
-    monkeypatch.setattr(flowteacher, "estimate_flow", fails_in_the_second_clip)
+    monkeypatch.setattr(flowteacher, "block_flow", fails_in_the_second_clip)
     prepare_flows(tmp_path, workers=1, progress=False)
     assert next(calls) - 1000 == 2 * (4 + 3)  # not the six pairs of the first clip again
     assert (tmp_path / "flows.bin").read_bytes() == (cache / "flows.bin").read_bytes()
     assert {p.name for p in tmp_path.iterdir()} == {"flows.bin", "flows.json", "frames.bin", "manifest.json"}
-    with pytest.raises(UsageError, match="preset"):
-        prepare_flows(tmp_path, preset="best")
 
 
 def test_samples_depend_on_seed_and_number_alone(cache: Path) -> None:
