@@ -18,7 +18,8 @@ from lvc.types import Frame, VideoInfo
 
 if TYPE_CHECKING:
     from lvc.models import InterModel, IntraModel, ModelConfig
-    from lvc.weights import Weights
+    from lvc.models.swiftmodel import SwiftModel
+    from lvc.weights import SwiftWeights, Weights
 
 FrameMaker = Callable[..., list[Frame]]
 
@@ -214,3 +215,57 @@ def tiny_weights(tiny_path: Path) -> Weights:
     from lvc.weights import load_weights
 
     return load_weights(tiny_path)
+
+
+def seeded_swift(seed: int = 0, **config: Any) -> SwiftModel:
+    """Swift with narrow random networks that all matter, in training mode and not frozen.
+
+    Indices vary with every input, corrections of the filter are other than zero, and no table is as it starts.
+    """
+    import torch
+
+    from lvc.entropy.distributions import TableDistribution
+    from lvc.models.swiftmodel import SwiftConfig, SwiftModel
+    from lvc.ops.gains import QualityTable
+    from lvc.ops.integer import IntConv2d
+
+    sizes: dict[str, Any] = {"entropy_width": 12, "motion_width": 8, "filter_width": 8, "filter_layers": 1}
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        model = SwiftModel(SwiftConfig(**{**sizes, **config}))
+        for name, module in model.named_modules():
+            if isinstance(module, IntConv2d):
+                module.bias.normal_(0.0, 4.0)
+                if module.high > 255:
+                    module.weight.mul_(4.0)
+                if name in ("filter.end", "filter.direct"):
+                    module.weight.normal_(0.0, 0.03 if name == "filter.end" else 0.01)
+            elif isinstance(module, QualityTable):
+                module.knots.add_(torch.randn_like(module.knots) * 3.0)
+            elif isinstance(module, TableDistribution):
+                module.logits.add_(torch.randn_like(module.logits) * 0.2)
+    return model
+
+
+@pytest.fixture(scope="session")
+def make_swift() -> Callable[..., SwiftModel]:
+    """The function :func:`seeded_swift`."""
+    return seeded_swift
+
+
+@pytest.fixture(scope="session")
+def swift_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the narrow swift in a file."""
+    from lvc.weights import save_swift_weights
+
+    path = tmp_path_factory.mktemp("weights") / "swift.safetensors"
+    save_swift_weights(path, seeded_swift(), {"note": "for tests"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def swift_weights(swift_path: Path) -> SwiftWeights:
+    """The same, loaded."""
+    from lvc.weights import load_swift_weights
+
+    return load_swift_weights(swift_path)

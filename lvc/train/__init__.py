@@ -32,7 +32,7 @@ def train(recipe: str, *, data: Sequence[str] = (), val: Sequence[str] = (), run
     from lvc.train.cache import prepare
     from lvc.train.loop import Trainer
     from lvc.train.recipe import load_recipe
-    from lvc.train.validate import Validator, write_averaged
+    from lvc.train.validate import Validator
 
     plan = load_recipe(recipe)
     plan = dataclasses.replace(plan, data=tuple(data) or plan.data, val=tuple(val) or plan.val)
@@ -52,8 +52,8 @@ def train(recipe: str, *, data: Sequence[str] = (), val: Sequence[str] = (), run
     best = folder / "best.safetensors"
 
     def validate(trainer: Trainer) -> dict[str, Any]:
-        candidate = write_averaged(trainer.averaged(), plan.model, folder / "candidate.safetensors",
-                                   {"recipe": plan.name, "step": str(trainer.step)})
+        candidate = trainer.task.write(trainer.averaged(), folder / "candidate.safetensors",
+                                       {"recipe": plan.name, "step": str(trainer.step)})
         if validator is None or not trainer.may_validate:
             return {}
         figures = validator(candidate)

@@ -1,6 +1,7 @@
 """Turn checkpoints into weights that ship with the package: ``python -m lvc.train.export``.
 
     python -m lvc.train.export dvc-lite --inter runs/dvc-lite/checkpoint.pt --intra runs/intra/checkpoint.pt
+    python -m lvc.train.export swift --checkpoint runs/swift/checkpoint.pt
 
 takes the averaged parameters of each model from its checkpoint, freezes tables and integers, writes
 lvc/weights/NAME.safetensors and enters it into lvc/weights/manifest.json.
@@ -12,45 +13,80 @@ import argparse
 import json
 from importlib import resources
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 
 from lvc.errors import LvcError, UsageError
+from lvc.models.swiftmodel import SwiftConfig
+from lvc.train.recipe import FAMILIES
+from lvc.train.swifttask import write_swift
 from lvc.train.validate import write_averaged
-from lvc.weights import Weights, manifest
+from lvc.weights import SwiftWeights, Weights, manifest
+
+
+def _load(checkpoint: Path) -> dict[str, Any]:
+    try:
+        return dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise UsageError(f"{checkpoint} cannot be read: {error}") from error
 
 
 def averaged_state(checkpoint: Path, model: str) -> dict[str, torch.Tensor]:
-    """Averaged (EMA) state of "inter" or "intra" out of a checkpoint of lvc.train.loop."""
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError) as error:
-        raise UsageError(f"{checkpoint} cannot be read: {error}") from error
+    """Averaged (EMA) state of a model ("inter", "entropy", ...) out of a checkpoint of lvc.train.loop."""
+    state = _load(checkpoint)
     whole = {**state["models"], **state["ema"]}
     return {key.split(".", 1)[1]: value for key, value in whole.items() if key.startswith(model + ".")}
 
 
 def export(name: str, inter: Path, intra: Path, folder: Path | None = None) -> Weights:
     """Write NAME.safetensors and its entry in manifest.json, in ``folder`` (default: the package's)."""
-    home = Path(str(resources.files("lvc.weights"))) if folder is None else folder
     states = {"inter": averaged_state(inter, "inter"), "intra": averaged_state(intra, "intra")}
-    file = f"{name}.safetensors"
-    weights = write_averaged(states, name, home / file)
-    entries = manifest() if folder is None else {}
-    entries[name] = {"file": file, "sha256": weights.sha256, "bytes": (home / file).stat().st_size}
-    (home / "manifest.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    path = _home(folder) / f"{name}.safetensors"
+    weights = write_averaged(states, name, path)
+    _enter(name, path, weights.sha256, folder)
     return weights
+
+
+def export_swift(checkpoint: Path, folder: Path | None = None) -> SwiftWeights:
+    """The same for swift, whose networks are in one checkpoint."""
+    task = _load(checkpoint).get("task", {})
+    if "config" not in task:
+        raise UsageError(f"{checkpoint} is not of a training of swift")
+    states = {name: averaged_state(checkpoint, name) for name in FAMILIES["swift"]}
+    path = _home(folder) / "swift.safetensors"
+    weights = write_swift(SwiftConfig.from_json(task["config"]), states, path, {})
+    _enter("swift", path, weights.sha256, folder)
+    return weights
+
+
+def _home(folder: Path | None) -> Path:
+    return Path(str(resources.files("lvc.weights"))) if folder is None else folder
+
+
+def _enter(name: str, path: Path, sha256: str, folder: Path | None) -> None:
+    entries = manifest() if folder is None else {}
+    entries[name] = {"file": path.name, "sha256": sha256, "bytes": path.stat().st_size}
+    (path.parent / "manifest.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m lvc.train.export", description="Ship trained weights.")
-    parser.add_argument("name", help="configuration, such as dvc-lite")
-    parser.add_argument("--inter", type=Path, required=True, help="checkpoint of the inter model")
-    parser.add_argument("--intra", type=Path, required=True, help="checkpoint of the intra model")
+    parser.add_argument("name", help="configuration: dvc-lite, swift, ...")
+    parser.add_argument("--inter", type=Path, help="checkpoint of the inter model")
+    parser.add_argument("--intra", type=Path, help="checkpoint of the intra model")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint of swift")
     args = parser.parse_args()
+    weights: Weights | SwiftWeights
     try:
-        weights = export(args.name, args.inter, args.intra)
+        if args.name == "swift" and args.checkpoint and not (args.inter or args.intra):
+            weights = export_swift(args.checkpoint)
+        elif args.name != "swift" and args.inter and args.intra and not args.checkpoint:
+            weights = export(args.name, args.inter, args.intra)
+        else:
+            raise UsageError("swift takes --checkpoint, the dvc family --inter and --intra")
     except LvcError as error:
         parser.exit(1, f"export: error: {error}\n")
     print(f"{weights.name}: digest {weights.digest.hex()}")

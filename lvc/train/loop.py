@@ -1,4 +1,4 @@
-"""The training loop: stages, checkpoints that resume to the step, EMA, logs.
+"""The training loop: stages, checkpoints that resume to the step, EMA, logs. What is trained is up to a task.
 
 Every random number of step k is drawn from a seed made of the recipe's seed and k, and sample i of the data
 is a function of i, so a resumed run repeats what an uninterrupted one does.
@@ -10,32 +10,26 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from lvc.codecs.hevc_intra import HevcIntra
-from lvc.codecs.neural import hevc_qp
 from lvc.errors import UsageError
-from lvc.models import CONFIGS, InterModel, IntraModel
-from lvc.train.data import ClipDataset, batches
-from lvc.train.losses import Pictures, inter_loss, intra_loss
+from lvc.train.dvctask import DvcTask
 from lvc.train.recipe import Recipe, Stage
-from lvc.types import Frame
-from lvc.weights import load_weights
+from lvc.train.swifttask import SwiftTask
+from lvc.train.task import State, Task
 
-LR_FACTORS = ((".density.", 10.0), (".base_index.", 128.0), ("_gain.", 2.0), (".entropy.decoder.", 0.2),
-              (".synthesis.", 0.05))
-"""Learning rates relative to the rest, by a part of the parameter's name. Factorized densities start wide,
-and every hyper-latent pays for it; scale indices count 64 levels. In integer layers inputs go up to 255, so
-small changes go a long way, as they do in transforms that start at an optimum."""
+
+def make_task(recipe: Recipe, cache: Path, folder: Path) -> Task:
+    """The task of a recipe's family of models; ``cache`` and ``folder`` as of Trainer."""
+    if recipe.family == "swift":
+        return SwiftTask(recipe, cache, folder / "recording")
+    return DvcTask(recipe, cache)
 
 
 class Trainer:
@@ -53,17 +47,11 @@ class Trainer:
         self._validate = validate
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
-        config = CONFIGS[recipe.model]
-        self.models = nn.ModuleDict({"inter": InterModel(config), "intra": IntraModel(config)})
-        if recipe.init:
-            init = load_weights(recipe.model if recipe.init == "shipped" else Path(recipe.init))
-            for name, module in (("inter", init.inter), ("intra", init.intra)):
-                if module is not None:
-                    self.models[name].load_state_dict(module.state_dict())
-            unfreeze(self.models)
+        self.task = make_task(recipe, cache, folder)
+        self.models = self.task.build()
         for stage in recipe.stages:
-            self._parameters(stage)  # names that are wrong are noticed now, not after hours
-        self.models.to(memory_format=torch.channels_last)
+            if stage.kind == "train":
+                self._parameters(stage)  # names that are wrong are noticed now, not after hours
         self.ema = {k: v.detach().clone() for k, v in self.models.named_parameters()}
         self.stage_index = self.stage_step = self.step = 0
         self.stage_seconds = self.total_seconds = 0.0
@@ -82,6 +70,7 @@ class Trainer:
         state = {"models": self.models.state_dict(), "ema": self.ema, "stage_index": self.stage_index,
                  "stage_step": self.stage_step, "step": self.step, "stage_seconds": self.stage_seconds,
                  "total_seconds": self.total_seconds, "best_score": self.best_score,
+                 "task": self.task.state(),
                  "optimizer": self.optimizer.state_dict() if self.optimizer else None}
         temporary = self.checkpoint_path.with_suffix(".tmp")
         torch.save(state, temporary)
@@ -96,6 +85,7 @@ class Trainer:
             self.ema = state["ema"]
             for name in ("stage_index", "stage_step", "step", "stage_seconds", "total_seconds", "best_score"):
                 setattr(self, name, state[name])
+            self.task.load_state(state.get("task", {}))
             if state["optimizer"] is not None and self.stage_index < len(self.recipe.stages):
                 self.optimizer = self._make_optimizer(self.stage)
                 self.optimizer.load_state_dict(state["optimizer"])
@@ -112,9 +102,9 @@ class Trainer:
         """Whether the whole codec has been trained at all: before, real bytes say nothing."""
         done = self.recipe.stages[: self.stage_index] + (
             (self.stage,) if self.stage_index < len(self.recipe.stages) and self.stage_step else ())
-        return any(stage.model == "inter" and stage.loss == "rd" for stage in done)
+        return self.task.can_validate(done)
 
-    def averaged(self) -> dict[str, dict[str, Tensor]]:
+    def averaged(self) -> State:
         """State of each model with the averaged (EMA) parameters."""
         state = self.models.state_dict()
         state.update(self.ema)
@@ -126,17 +116,34 @@ class Trainer:
     def run(self) -> None:
         """Train until the last stage is done."""
         while self.stage_index < len(self.recipe.stages):
-            self._run_stage(self.stage)
+            stage = self.stage
+            if stage.kind == "record":
+                self._record(self.stage_index)
+            else:
+                self._run_stage(stage)
             self.stage_index += 1
             self.stage_step, self.stage_seconds, self.optimizer = 0, 0.0, None
             self.save()
-            self._log_validation()
+            if stage.kind == "train":
+                self._log_validation()
+
+    def _record(self, index: int) -> None:
+        stage = self.recipe.stages[index]
+        start = time.monotonic()
+        figures = self.task.record(stage, index, self.averaged())
+        self.total_seconds += time.monotonic() - start
+        self._log("record", stage, figures)
 
     def _run_stage(self, stage: Stage) -> None:
+        if not self.task.ready():
+            # It was deleted, or only the checkpoint was brought here: record with the networks as they are.
+            self._record(max(i for i in range(self.stage_index) if self.recipe.stages[i].kind == "record"))
+        if self.stage_step == 0:
+            self._begin(stage)
         if self.optimizer is None:
             self.optimizer = self._make_optimizer(stage)
         last_checkpoint = last_validation = time.monotonic()
-        stream = self._stream(stage)
+        stream = self.task.stream(stage, self.stage_index, self.stage_step)
         with tqdm(total=stage.steps or None, initial=self.stage_step, desc=stage.name, unit="step",
                   mininterval=1.0) as bar:
             while (progress := self._progress(stage)) < 1.0:
@@ -159,27 +166,26 @@ class Trainer:
                     self._log_validation()
                     last_validation = time.monotonic()
 
-    def _train_step(self, stage: Stage, batch: tuple[Pictures, Tensor, Tensor | None],
-                    progress: float) -> dict[str, float]:
+    def _begin(self, stage: Stage) -> None:
+        before = {name: p.detach().clone() for name, p in self.models.named_parameters()}
+        self.task.begin(self.models, stage, self.stage_index)
+        for name, p in self.models.named_parameters():
+            if not torch.equal(p, before[name]):
+                self.ema[name].copy_(p.detach())
+
+    def _train_step(self, stage: Stage, batch: Any, progress: float) -> dict[str, float]:
         assert self.optimizer is not None
-        pictures, quality, reference = batch
         rate = learning_rate(stage, self.stage_step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         torch.manual_seed(hash((self.recipe.seed, self.step)) % 2**63)  # the noise of this step
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.autocast == "bfloat16"):
-            if stage.model == "intra":
-                loss, figures = intra_loss(self.models["intra"], pictures, quality,
-                                           chroma_weight=self.recipe.chroma_weight)
-            else:
-                assert reference is not None
-                loss, figures = inter_loss(self.models["inter"], stage.loss, pictures, reference, quality,
-                                           chroma_weight=self.recipe.chroma_weight, detach=stage.detach)
+            loss, figures = self.task.loss(self.models, stage, batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         trained = [p for g in self.optimizer.param_groups for p in g["params"]]
         norm = float(nn.utils.clip_grad_norm_(trained, self.recipe.clip))
-        if math.isfinite(norm) and math.isfinite(float(loss)):
+        if math.isfinite(norm) and math.isfinite(float(loss.detach())):
             self.optimizer.step()
             decay = min(self.recipe.ema, (1.0 + self.step) / (10.0 + self.step))
             with torch.no_grad():
@@ -212,48 +218,9 @@ class Trainer:
             p.requires_grad_(True)
         groups: dict[float, list[nn.Parameter]] = {}
         for name, p in named:
-            factor = next((f for part, f in LR_FACTORS if part in f".{name}"), 1.0)
-            groups.setdefault(factor, []).append(p)
+            groups.setdefault(self.task.lr_factor(stage, name), []).append(p)
         return torch.optim.AdamW([{"params": params, "factor": factor} for factor, params in groups.items()],
                                  stage.lr, weight_decay=0.0)
-
-    # -- data ----------------------------------------------------------------------------------------------
-
-    def _stream(self, stage: Stage) -> Iterator[tuple[Pictures, Tensor, Tensor | None]]:
-        """Batches of a stage from its present step on, each with qualities and decoded first frames."""
-        dataset = ClipDataset(self.cache, crop=stage.crop, length=stage.frames,
-                              seed=self.recipe.seed * 1000 + self.stage_index, flows=stage.needs_flows)
-        source = batches(dataset, stage.batch, self.stage_step)
-        space = self.models["inter"].space
-        hevc = HevcIntra("ultrafast")
-
-        def reference(batch: dict[str, Tensor], i: int, quality: int) -> tuple[Tensor, Tensor]:
-            planes = [batch[name][i, 0].numpy() for name in "yuv"]
-            if stage.reference == "hevc":
-                height, width = planes[0].shape
-                frame = hevc.decode(hevc.encode(Frame(*planes), hevc_qp(quality)), width, height)
-                planes = list(frame.planes)
-            return torch.from_numpy(planes[0])[None].float(), torch.from_numpy(np.stack(planes[1:])).float()
-
-        def prepare(step: int) -> tuple[Pictures, Tensor, Tensor | None]:
-            batch = next(source)
-            rng = np.random.default_rng((self.recipe.seed, self.stage_index, step))
-            low, high = stage.qualities
-            quality = torch.from_numpy(rng.integers(low, high + 1, stage.batch))
-            if stage.model == "intra":
-                return Pictures.of_batch(batch), quality, None
-            coded = [reference(batch, i, int(q)) for i, q in enumerate(quality)]
-            first = space.pack(torch.stack([y for y, _ in coded]), torch.stack([uv for _, uv in coded]))
-            return Pictures.of_batch(batch), quality, first.contiguous(memory_format=torch.channels_last)
-
-        # One thread keeps the order of ``source``; two batches are made ahead, beside the training.
-        with ThreadPoolExecutor(1, thread_name_prefix="lvc-reference") as pool:
-            step = self.stage_step
-            ready = [pool.submit(prepare, step), pool.submit(prepare, step + 1)]
-            while True:
-                step += 1
-                ready.append(pool.submit(prepare, step + 1))
-                yield ready.pop(0).result()
 
     # -- logs ----------------------------------------------------------------------------------------------
 
@@ -280,11 +247,3 @@ def learning_rate(stage: Stage, step: int, progress: float) -> float:
     if stage.schedule == "constant":
         return stage.lr * warm
     return warm * (stage.lr_end + (stage.lr - stage.lr_end) * 0.5 * (1.0 + math.cos(math.pi * progress)))
-
-
-def unfreeze(models: nn.Module) -> None:
-    """Drop the frozen integer tables of exported weights, so that training moves them again."""
-    for module in models.modules():
-        frozen = getattr(module, "frozen", None)
-        if isinstance(frozen, Tensor):
-            module.frozen = frozen[:0]

@@ -11,11 +11,25 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from lvc.errors import UsageError
 from lvc.models import CONFIGS
+from lvc.ops.blockmotion import BLOCK, MAX_EFFORT
 from lvc.types import MAX_QUALITY
 
+KINDS = ("train", "record")
 LOSSES = ("flow", "me", "m", "mc", "rd")
 REFERENCES = ("hevc", "clean")
 MOTIONS = ("network", "classical")
+QUANTIZERS = ("rounding", "rdo")
+
+FAMILIES = {"dvc": ("inter", "intra"), "swift": ("entropy", "motion", "filter")}
+"""Families of models, and what each can train."""
+
+_SWIFT_KEYS = {
+    "train": {"name", "kind", "model", "train", "steps", "minutes", "crop", "batch", "lr", "lr_end",
+              "schedule", "warmup"},
+    "record": {"name", "kind", "frames", "qualities", "quantizer", "effort"}}
+"""What a stage of swift may say, by its kind."""
+
+_SWIFT_ONLY = {"kind", "quantizer", "effort"}
 
 
 @dataclass(frozen=True)
@@ -24,23 +38,29 @@ class Stage:
 
     Attributes:
         name: for logs.
-        model: "inter" or "intra".
+        kind: "train", or "record": swift's encoder runs once over the clips with the networks as they are,
+            and what they see and what is coded is kept for the stages that follow.
+        model: what is trained. In the dvc family "inter" or "intra"; in swift "entropy", "motion", "filter".
         loss: of the inter model. "flow": distance to the teacher's flow. "me": D(x, warp(ref, v)).
             "m": lambda D(x, warp(ref, v_hat)) + R(m). "mc": lambda D(x, x_bar) + R(m).
             "rd": lambda D(x, x_hat) + R(m) + R(y). The intra model knows "rd" only.
         train: names of the submodules that are trained; empty means all.
         steps, minutes: length of the stage; exactly one of them is above zero.
-        frames: frames a sample; the first one is the reference of the second.
+        frames: frames a sample; the first one is the reference of the second. For a recording: frames taken
+            of each clip, the I frame included.
         detach: stop gradients at the references of a roll-out (each frame then learns for itself).
-        crop: (height, width), luma samples. batch: samples a step.
+        crop: (height, width), luma samples. batch: samples a step; of swift's motion: vectors a step.
         lr, lr_end: learning rate at the start and the end. schedule: "cosine" or "constant".
         warmup: steps of linear warm-up.
-        qualities: range that each sample draws its quality from.
+        qualities: range that each sample (of a recording: each clip) draws its quality from.
         reference: what frame 0 is decoded from: "hevc" (x265 intra at the sample's quality) or "clean".
         motion: what is coded: the "network"'s estimate, or the "classical" flow of the data.
+        quantizer: of a recording: plain "rounding", or "rdo", which asks the networks what symbols cost.
+        effort: of a recording's motion search, 0 to MAX_EFFORT.
     """
 
     name: str
+    kind: str = "train"
     model: str = "inter"
     loss: str = "rd"
     train: tuple[str, ...] = ()
@@ -57,17 +77,24 @@ class Stage:
     qualities: tuple[int, int] = (0, 63)
     reference: str = "hevc"
     motion: str = "classical"
+    quantizer: str = "rounding"
+    effort: int = 1
 
     def __post_init__(self) -> None:
         _check_types(self, f"stage {self.name}: ")
-        if min(self.steps, self.minutes) < 0 or (self.steps > 0) == (self.minutes > 0):
-            raise UsageError(f"stage {self.name}: give either steps or minutes")
-        for key, known in (("model", ("inter", "intra")), ("loss", LOSSES), ("reference", REFERENCES),
-                           ("motion", MOTIONS),
+        for key, known in (("kind", KINDS), ("model", sum(FAMILIES.values(), ())), ("loss", LOSSES),
+                           ("reference", REFERENCES), ("motion", MOTIONS), ("quantizer", QUANTIZERS),
                            ("schedule", ("cosine", "constant"))):
             if getattr(self, key) not in known:
                 raise UsageError(f"stage {self.name}: {key} must be one of {', '.join(known)}, "
                                  f"not {getattr(self, key)!r}")
+        if self.kind == "record":
+            if self.steps or self.minutes:
+                raise UsageError(f"stage {self.name}: a recording has no steps or minutes: it ends by itself")
+        elif min(self.steps, self.minutes) < 0 or (self.steps > 0) == (self.minutes > 0):
+            raise UsageError(f"stage {self.name}: give either steps or minutes")
+        if not 0 <= self.effort <= MAX_EFFORT:
+            raise UsageError(f"stage {self.name}: effort must be from 0 to {MAX_EFFORT}")
         if self.model == "inter" and self.frames < 2:
             raise UsageError(f"stage {self.name}: the inter model needs at least 2 frames")
         if self.model == "intra" and self.loss != "rd":
@@ -83,8 +110,25 @@ class Stage:
     @property
     def needs_flows(self) -> bool:
         """Whether the data must come with classical flows."""
+        if self.kind == "record":
+            return False
         coded = self.model == "inter" and self.motion == "classical" and self.loss in ("m", "mc", "rd")
         return coded or self.loss == "flow"
+
+    def check_family(self, family: str) -> None:
+        """UsageError where the stage says something that does not apply to models of a family."""
+        kinds, models = (KINDS if family == "swift" else ("train",)), FAMILIES[family]
+        if self.kind not in kinds:
+            raise UsageError(f"stage {self.name}: a recording is for swift only")
+        if self.kind == "train" and self.model not in models:
+            raise UsageError(f"stage {self.name}: model must be one of {', '.join(models)}, "
+                             f"not {self.model!r}")
+        for key in dataclasses.fields(self):
+            known = key.name in _SWIFT_KEYS[self.kind] if family == "swift" else key.name not in _SWIFT_ONLY
+            if not known and getattr(self, key.name) != key.default:
+                raise UsageError(f"stage {self.name}: {key.name} has no meaning here")
+        if family == "swift" and self.kind == "train" and any(side < 1 or side % BLOCK for side in self.crop):
+            raise UsageError(f"stage {self.name}: crop sides must be multiples of {BLOCK}")
 
 
 @dataclass(frozen=True)
@@ -93,11 +137,11 @@ class Recipe:
 
     Attributes:
         name: of the run; runs/NAME holds its checkpoints and logs.
-        model: name of a configuration ("dvc", "dvc-lite").
+        model: name of a configuration ("dvc", "dvc-lite"), or "swift".
         init: "" starts afresh, "shipped" from the weights in the package, anything else is a weights file.
         data: videos or folders of them, or one prepared cache folder. val: the same for validation.
         seed: of everything random.
-        autocast: "bfloat16" or "" (float32).
+        autocast: "bfloat16" or "" (float32); swift takes float32 only, its integers would not fit.
         clip: gradient norm clip. ema: decay of the average of the weights that is validated and exported.
         chroma_weight: weight of a squared error in U and V relative to luma.
         checkpoint_minutes, validate_minutes: how often; validation also ends each stage.
@@ -122,16 +166,27 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if self.model not in CONFIGS:
-            raise UsageError(f"unknown model {self.model!r} (there are: {', '.join(CONFIGS)})")
+        if self.model not in (known := (*CONFIGS, "swift")):
+            raise UsageError(f"unknown model {self.model!r} (there are: {', '.join(known)})")
         if not self.stages:
             raise UsageError("no [[stage]]")
+        for stage in self.stages:
+            stage.check_family(self.family)
+        if self.family == "swift" and self.stages[0].kind != "record":
+            raise UsageError("the first stage of a training of swift must be a recording (kind = \"record\")")
+        if self.family == "swift" and self.autocast:
+            raise UsageError("swift computes with integers: autocast must be empty")
         if self.autocast not in ("", "bfloat16"):
             raise UsageError(f"autocast must be bfloat16 or empty, not {self.autocast!r}")
         if not 0 <= self.ema < 1 or self.clip <= 0 or self.seed < 0:
             raise UsageError("ema must be from 0 to below 1, clip above 0, seed at least 0")
         if self.val_frames < 1 or not all(0 <= q <= MAX_QUALITY for q in self.val_qualities):
             raise UsageError(f"val_frames must be at least 1, val_qualities within 0 to {MAX_QUALITY}")
+
+    @property
+    def family(self) -> str:
+        """"dvc" or "swift"."""
+        return "swift" if self.model == "swift" else "dvc"
 
 
 def load_recipe(source: str | Path) -> Recipe:

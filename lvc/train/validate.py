@@ -14,7 +14,6 @@ import torch
 from lvc.bitstream import StreamHeader
 from lvc.codecs import get_codec
 from lvc.codecs.base import Codec
-from lvc.codecs.neural import NeuralCodec
 from lvc.errors import UsageError
 from lvc.metrics import bd_rate, plane_psnr, psnr_yuv611
 from lvc.models import CONFIGS, InterModel, IntraModel
@@ -59,9 +58,8 @@ class Validator:
         self.store = FrameStore(cache)
         self.clips = list(range(len(self.store)))[:max_clips]
 
-    def __call__(self, weights: Weights, **params: str) -> dict[str, Any]:
+    def __call__(self, codec: Codec, **params: str) -> dict[str, Any]:
         """Mean BD-rate (percent; luma and 6:1:1 PSNR) over the clips whose curves overlap, and the curves."""
-        codec = NeuralCodec(weights)
         rates: dict[str, list[float]] = {"bd_rate_y": [], "bd_rate_yuv": []}
         points = []
         for clip in self.clips:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import lvc.train.loop as loop
+import lvc.train.dvctask as dvctask
 from lvc.codecs.neural import NeuralCodec
 from lvc.entropy import Estimate
 from lvc.errors import LvcError, UsageError
@@ -139,14 +139,14 @@ def test_steps_that_are_not_finite_are_skipped(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = Trainer(recipe(Stage("pairs", steps=4, **SMALL)), cache, tmp_path)
-    inner, seen = loop.inter_loss, []
+    inner, seen = dvctask.inter_loss, []
 
     def loss(*args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, float]]:
         value, figures = inner(*args, **kwargs)
         seen.append({k: v.clone() for k, v in state(trainer).items()})
         return value * (math.nan if len(seen) == 2 else math.inf if len(seen) == 3 else 1.0), figures
 
-    monkeypatch.setattr(loop, "inter_loss", loss)
+    monkeypatch.setattr(dvctask, "inter_loss", loss)
     trainer.run()
     assert len(seen) == 4
     for k, v in seen[1].items():

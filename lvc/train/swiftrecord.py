@@ -1,0 +1,311 @@
+"""Making recordings (lvc.train.swiftdata): swift's encoder in a closed loop over the clips of a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lvc import __version__
+from lvc.codecs.hevc_intra import HevcIntra
+from lvc.codecs.neural import hevc_qp
+from lvc.codecs.swift import SEARCH_LAGRANGIAN
+from lvc.codecs.swiftframe import Reference, pad_to_blocks, predict_frame
+from lvc.codecs.swiftquant import choose_symbols, first_guess
+from lvc.entropy.distributions import TableDistribution
+from lvc.errors import VideoError
+from lvc.models.swiftmodel import SwiftModel
+from lvc.models.swiftmotion import SwiftMotion
+from lvc.ops.blockdct import quantizer_step
+from lvc.ops.blockmotion import Field, field_shape, search
+from lvc.train.cache import Clip, FrameStore, write_json
+from lvc.train.recipe import Stage
+from lvc.train.swiftdata import (
+    CHANNELS,
+    NOT_CODED,
+    RECORD_VERSION,
+    MotionLayout,
+    RecordedClip,
+    Recording,
+    index_of,
+    pack_frame,
+)
+from lvc.types import Frame
+
+Rows = dict[str, list[npt.NDArray[np.void]]]
+Sizes = npt.NDArray[np.uint8]
+
+
+class _Probe(nn.Module):
+    """Stands in for a network: keeps its inputs, gives zeros."""
+
+    def __init__(self, recorder: MotionRecorder, name: str, outputs: int) -> None:
+        super().__init__()
+        self._begin, self._name, self._outputs = recorder.begin, name, outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._begin(self._name, x)
+        return torch.zeros(len(x), self._outputs, *x.shape[2:])
+
+
+class MotionRecorder:
+    """Codes fields by a SwiftMotion without networks, and keeps what those would see and what is coded.
+
+    A symbol coder (lvc.entropy.symbols) that also hears what the networks' stand-ins are asked. Which symbols
+    belong to which output is seen from the order of the calls; what the model adds to outputs, from the indices,
+    as all outputs are zero.
+    """
+
+    def __init__(self) -> None:
+        self._model = SwiftMotion()
+        self._names = {id(module): name for name, module in self._model.named_modules()
+                       if isinstance(module, TableDistribution)}
+        self.layouts: dict[str, MotionLayout] = {}
+        self._asked: list[tuple[str, Tensor, list[tuple[str, float, Tensor]]]] = []
+        for name, network in list(self._model.named_children()):
+            if isinstance(network, nn.Sequential):
+                outputs = len(next(network[-1].parameters()))
+                setattr(self._model, name, _Probe(self, name, outputs))
+        # One block is enough to have every network asked, which tells the layouts.
+        self(np.zeros((2, 1, 1), np.int16), np.full((1, 1), 32, np.uint8), 0, None, None)
+
+    def begin(self, name: str, inputs: Tensor) -> None:
+        """A network is asked: inputs (1, F, 1, n)."""
+        self._asked.append((name, inputs, []))
+
+    def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
+                distribution: TableDistribution) -> Tensor:
+        """As of lvc.entropy.symbols.SymbolCoder."""
+        assert value is not None
+        kept = torch.where(mask, value, float(NOT_CODED))
+        self._asked[-1][2].append((self._names[id(distribution)], float(index.flatten()[0]), kept))
+        return value * mask
+
+    def __call__(self, field: Field, sizes: Sizes, quality: int, former: Field | None,
+                 former_sizes: Sizes | None) -> Rows:
+        """Rows of each network for a frame; arguments as of SwiftMotion."""
+        self._asked.clear()
+        self._model(self, field, sizes, sizes.shape, quality, former, former_sizes)
+        rows: Rows = {}
+        for name, inputs, calls in self._asked:
+            symbols = torch.cat([kept[0, :, 0] for *_, kept in calls]).numpy().T
+            layout = self._layout(name, inputs.shape[1], calls)
+            row = np.empty(len(symbols), layout.row)
+            row["inputs"] = inputs[0, :, 0].numpy().T
+            row["symbols"] = np.clip(symbols, NOT_CODED, -NOT_CODED - 1)
+            rows.setdefault(name, []).append(row)
+        return rows
+
+    def _layout(self, name: str, inputs: int, calls: list[tuple[str, float, Tensor]]) -> MotionLayout:
+        coded: list[tuple[str, int]] = []
+        for distribution, _, kept in calls:
+            if coded and coded[-1][0] == distribution:
+                coded[-1] = (distribution, coded[-1][1] + kept.shape[1])
+            else:
+                coded.append((distribution, kept.shape[1]))
+        layout = MotionLayout(inputs, calls[0][1], tuple(coded))
+        if self.layouts.setdefault(name, layout) != layout or len({offset for _, offset, _ in calls}) != 1:
+            raise ValueError(f"the network {name} codes in several ways")
+        return layout
+
+
+def identity_of(store: FrameStore, model: SwiftModel, stage: Stage, seed: tuple[int, int]) -> dict[str, Any]:
+    """What a recording depends on. ``seed``: of the recipe, and the number of the stage."""
+    networks = hashlib.sha256(model.config.to_json().encode())
+    for name, value in sorted(model.state_dict().items()):
+        networks.update(name.encode())
+        networks.update(value.contiguous().numpy().tobytes())
+    return {"version": RECORD_VERSION, "lvc": __version__, "cache": store.manifest.cache_id,
+            "seed": list(seed), "frames": stage.frames, "qualities": list(stage.qualities),
+            "quantizer": stage.quantizer, "effort": stage.effort, "networks": networks.hexdigest()[:16]}
+
+
+class _Encoder:
+    """Codes clips and keeps what there is to learn; one for each thread."""
+
+    def __init__(self, store: FrameStore, model: SwiftModel, stage: Stage, seed: tuple[int, int]) -> None:
+        self.store, self.model, self.stage, self.seed = store, model, stage, seed
+        self.hevc = HevcIntra("ultrafast")
+        self.motion = MotionRecorder()
+
+    def quality(self, rng: np.random.Generator) -> int:
+        low, high = self.stage.qualities
+        return int(rng.integers(low, high + 1))
+
+    @torch.inference_mode()
+    def clip(self, number: int, frames: npt.NDArray[np.uint8]) -> tuple[int, Rows]:
+        """Code a clip into ``frames`` [n, h, w, 488]; returns its quality and the rows of its motion."""
+        rng = np.random.default_rng((*self.seed, number))
+        quality = self.quality(rng)
+        y, u, v = self.store.planes(number)
+        first = int(rng.integers(len(y) - len(frames)))
+        order = list(range(first, first + len(frames) + 1))
+        if rng.random() < 0.5:
+            order.reverse()
+        start = order[0]
+        source = Frame(y[start].copy(), u[start].copy(), v[start].copy())
+        intra = self.hevc.decode(self.hevc.encode(source, hevc_qp(quality)), source.width, source.height)
+        reference = Reference(pad_to_blocks(intra.planes), None)
+        field: Field | None = None
+        sizes: Sizes | None = None
+        rows: Rows = {name: [] for name in self.motion.layouts}
+        for place, at in enumerate(order[1:]):
+            current = pad_to_blocks((y[at], u[at], v[at]))
+            found = search(current[0], reference.planes[0], SEARCH_LAGRANGIAN * quantizer_step(quality) / 16,
+                           previous=field, effort=self.stage.effort)
+            for name, more in self.motion(found.vectors, found.sizes, quality, field, sizes).items():
+                rows[name] += more
+            field, sizes = found.vectors, found.sizes
+            prediction = predict_frame(reference, field, quality)
+            coefficients = prediction.residual(current)
+            if self.stage.quantizer == "rdo":
+                symbols = choose_symbols(self.model.entropy, coefficients, prediction.context)
+            else:
+                symbols = first_guess(coefficients)
+            frames[place] = pack_frame(prediction, coefficients, symbols)
+            reference = Reference(prediction.reconstruct(symbols, self.model.filter), symbols)
+        return quality, rows
+
+
+def record(cache: Path, folder: Path, model: SwiftModel, stage: Stage, seed: tuple[int, int], *,
+           workers: int | None = None, progress: bool = True) -> Recording:
+    """Record the clips of a cache; if that is done already, nothing is done, and a stopped run goes on.
+
+    What each clip gives depends on seed, stage, networks and the clip alone, not on the number of workers.
+
+    Args:
+        cache: prepared cache folder (lvc.train.cache).
+        folder: of the recording. Another one that is there is overwritten.
+        model: the networks to encode with, in evaluation mode.
+        stage: of kind "record"; says how many frames, which qualities, how symbols are chosen.
+        seed: of the recipe, and the number of the stage.
+        workers: threads, a clip each; by default as many as torch uses.
+
+    Raises:
+        VideoError: no prepared cache, or the recording cannot be written.
+    """
+    store = FrameStore(cache)
+    identity = identity_of(store, model, stage, seed)
+    try:
+        done = Recording(folder)
+        if done.identity == identity:
+            return done
+    except VideoError:
+        pass
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the clips are the parallel part
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _Writer(store, folder, identity, stage).run(
+            lambda: _Encoder(store, model, stage, seed), workers or threads, progress)
+    except OSError as error:
+        raise VideoError(f"cannot write the recording {folder}: {error}") from error
+    finally:
+        torch.set_num_threads(threads)
+    return Recording(folder)
+
+
+class _Writer:
+    """The files of a recording on their way, and a journal of the clips that are in them."""
+
+    def __init__(self, store: FrameStore, folder: Path, identity: dict[str, Any], stage: Stage) -> None:
+        self.folder, self.identity = folder, identity
+        self.motion = MotionRecorder().layouts
+        self.journal = folder / "recording.part.jsonl"
+        self.shapes, self.offsets, total = [], [], 0
+        for clip in store.manifest.clips:
+            self.shapes.append(_shape(clip, stage))
+            self.offsets.append(total)
+            total += int(np.prod(self.shapes[-1], dtype=np.int64))
+        self.total = total
+
+    def part(self, name: str) -> Path:
+        return self.folder / f"{name}.bin.part"
+
+    def run(self, make_encoder: Any, workers: int, progress: bool) -> None:
+        # Whatever was there is of no use any more, and too large to keep meanwhile.
+        for name in ("recording.json", *(f"{name}.bin" for name in ("frames", *self.motion))):
+            (self.folder / name).unlink(missing_ok=True)
+        clips = self._resume()
+        local = threading.local()
+
+        def one(number: int) -> tuple[int, int, Rows]:
+            if not hasattr(local, "encoder"):  # it holds buffers
+                local.encoder = make_encoder()
+            frames = np.memmap(self.part("frames"), np.uint8, "r+", self.offsets[number], self.shapes[number])
+            quality, rows = local.encoder.clip(number, frames)
+            frames.flush()  # before the journal says that the clip is there
+            return number, quality, rows
+
+        todo = sorted(set(range(len(self.shapes))) - {c.clip for c in clips})
+        with (open(self.journal, "a", encoding="utf-8") as log, ThreadPoolExecutor(workers) as pool,
+              tqdm(total=sum(s[0] for s in self.shapes), initial=sum(c.n_frames for c in clips),
+                   desc="recording", unit="frame", disable=not progress) as bar):
+            try:
+                for future in as_completed(pool.submit(one, number) for number in todo):
+                    clips.append(clip := self._append(*future.result()))
+                    log.write(json.dumps([clip.clip, clip.quality, clip.rows]) + "\n")
+                    log.flush()
+                    bar.update(clip.n_frames)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        for name in ("frames", *self.motion):
+            os.replace(self.part(name), self.folder / f"{name}.bin")
+        write_json(self.folder / "recording.json", index_of(self.identity, self.motion, clips))
+        self.journal.unlink()
+
+    def _clip(self, number: int, quality: int, rows: dict[str, tuple[int, int]]) -> RecordedClip:
+        n, h, w, _ = self.shapes[number]
+        return RecordedClip(number, h, w, n, quality, self.offsets[number], rows)
+
+    def _append(self, number: int, quality: int, rows: Rows) -> RecordedClip:
+        places = {}
+        for name, parts in rows.items():
+            row = self.motion[name].row
+            with open(self.part(name), "ab") as file:
+                places[name] = (file.tell() // row.itemsize, sum(map(len, parts)))
+                for part in parts:
+                    file.write(part.tobytes())
+        return self._clip(number, quality, places)
+
+    def _resume(self) -> list[RecordedClip]:
+        """The clips that a stopped run has finished; starts empty files and journal where there was none."""
+        clips = list(self._finished())
+        if not clips:
+            with open(self.part("frames"), "wb") as file:
+                file.truncate(self.total)
+            self.journal.write_text(json.dumps(self.identity) + "\n", encoding="utf-8")
+        for name, layout in self.motion.items():
+            rows = sum(c.rows[name][1] for c in clips)
+            with open(self.part(name), "r+b" if clips else "wb") as file:
+                file.truncate(rows * layout.row.itemsize)  # drop rows that the journal does not have
+        return clips
+
+    def _finished(self) -> Iterator[RecordedClip]:
+        try:
+            lines = self.journal.read_text(encoding="utf-8").split("\n")
+            if json.loads(lines[0]) != self.identity or self.part("frames").stat().st_size != self.total:
+                return
+        except (OSError, ValueError):
+            return
+        for line in lines[1:-1]:  # what follows the last line end may be half a line
+            number, quality, rows = json.loads(line)
+            yield self._clip(number, quality, {name: (first, n) for name, (first, n) in rows.items()})
+
+
+def _shape(clip: Clip, stage: Stage) -> tuple[int, int, int, int]:
+    """(coded frames, rows, columns, channels) of what a clip gives."""
+    _, h, w = field_shape(clip.height, clip.width)
+    return min(stage.frames, clip.n_frames) - 1, h, w, CHANNELS

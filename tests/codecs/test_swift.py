@@ -1,0 +1,405 @@
+"""swift behind the common interface, with the narrow random networks of tests/conftest.py."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lvc.bitstream import StreamHeader
+from lvc.codecs import codec_for_header, open_codec
+from lvc.codecs.swift import SwiftCodec, SwiftDecoder, SwiftEncoder, load_swift
+from lvc.codecs.swiftframe import _LOG, Reference, _shifted, pad_to_blocks, predict_frame
+from lvc.codecs.swiftquant import CHROMA_WEIGHT, LAGRANGIAN, choose_symbols, first_guess
+from lvc.entropy.symbols import EstimateSymbols
+from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
+from lvc.models.swift import CONTEXT_MAX
+from lvc.ops.blockdct import CHROMA_STEP, LUMA
+from lvc.ops.blockmotion import MAX_EFFORT, search
+from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
+from lvc.weights import SwiftWeights
+
+FrameMaker = Callable[..., list[Frame]]
+
+
+@pytest.fixture(scope="module")
+def codec(swift_weights: SwiftWeights) -> SwiftCodec:
+    return SwiftCodec(swift_weights)
+
+
+def header_of(codec: SwiftCodec, video: VideoInfo, codec_data: bytes = b"") -> StreamHeader:
+    return StreamHeader(codec.codec_id, codec.weights_digest, video, 8, codec_data)
+
+
+def start(codec: SwiftCodec, frames: list[Frame], **options: Any) -> tuple[SwiftEncoder, SwiftDecoder]:
+    video = VideoInfo(frames[0].width, frames[0].height)
+    encoder = codec.encoder(video, EncodeOptions(**options))
+    return encoder, codec.decoder(header_of(codec, video, encoder.codec_data))
+
+
+def encode(codec: SwiftCodec, frames: list[Frame], **options: Any) -> tuple[list[Packet], SwiftDecoder]:
+    encoder, decoder = start(codec, frames, **options)
+    return [p for frame in frames for p in encoder.push(frame)] + encoder.flush(), decoder
+
+
+def decode(decoder: SwiftDecoder, packets: list[Packet]) -> list[Frame]:
+    return [f for p in packets for f in decoder.push(p)] + decoder.flush()
+
+
+def md5(frames: list[Frame]) -> str:
+    """Of all samples in order."""
+    return hashlib.md5(b"".join(p.tobytes() for f in frames for p in f.planes), usedforsecurity=False).hexdigest()
+
+
+def error(frames: list[Frame], decoded: list[Frame]) -> float:
+    return float(np.mean([(a.y.astype(float) - b.y) ** 2 for a, b in zip(frames, decoded, strict=True)]))
+
+
+@pytest.mark.parametrize(("width", "height", "count"), [(17, 33, 4), (2, 1, 3), (64, 64, 3), (65, 40, 5), (9, 8, 1)])
+def test_round_trip(
+    codec: SwiftCodec, textured_frames: FrameMaker, width: int, height: int, count: int
+) -> None:
+    """What the decoder gives is what the encoder refers to, to the last bit."""
+    frames = [Frame(*f.planes, pts=3000 + 17 * f.pts) for f in textured_frames(count, width, height)]
+    encoder, decoder = start(codec, frames, quality=45, intra_period=3)
+    kinds = []
+    for frame in frames:
+        (packet,) = encoder.push(frame)
+        (decoded,) = decoder.push(packet)
+        for a, b in zip(decoded.planes, encoder._state.frame(frame.pts).planes, strict=True):
+            np.testing.assert_array_equal(a, b)
+        for ours, theirs in ((encoder._state.field, decoder._state.field),
+                             (encoder._state.sizes, decoder._state.sizes)):
+            assert (ours is None) == (theirs is None) == (packet.kind == PacketKind.INTRA)
+            assert ours is None or np.array_equal(ours, theirs)
+        assert decoded.pts == packet.pts == frame.pts
+        assert packet.quality == 45 if packet.kind == PacketKind.INTRA else abs(packet.quality - 45) < 8
+        assert (decoded.width, decoded.height) == (width, height)
+        kinds.append(packet.kind)
+    assert kinds == [PacketKind.INTRA if t % 3 == 0 else PacketKind.INTER for t in range(count)]
+    assert encoder.flush() == decoder.flush() == []
+
+
+def test_intra_periods(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
+    frames = textured_frames(4, 16, 16)
+    for period, expected in ((1, [0, 1, 2, 3]), (2, [0, 2]), (-1, [0])):
+        packets, decoder = encode(codec, frames, intra_period=period)
+        assert [i for i, p in enumerate(packets) if p.kind == PacketKind.INTRA] == expected
+        assert len(decode(decoder, packets)) == 4
+
+
+def test_higher_quality_is_better_and_larger(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
+    frames = textured_frames(3, 64, 48)
+    sizes, errors = [], []
+    for quality in (0, 15, 31, 47, 63):
+        packets, decoder = encode(codec, frames, quality=quality, intra_period=-1)
+        sizes.append(sum(len(p.payload) for p in packets[1:]))
+        errors.append(error(frames[1:], decode(decoder, packets)[1:]))
+    assert sizes == sorted(set(sizes))
+    assert errors == sorted(set(errors), reverse=True)
+    assert errors[0] > 20 * errors[-1]
+
+
+def test_still_pictures_cost_next_to_nothing(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
+    """Even with random tables: inter frames of what does not move are far below a moving one."""
+    frames = textured_frames(4, 64, 64)
+    still, _ = encode(codec, [frames[0]] * 4, quality=20, intra_period=-1)
+    moving, _ = encode(codec, frames, quality=20, intra_period=-1)
+    assert len(still[-1].payload) < 0.5 * len(moving[-1].payload)
+
+
+@pytest.mark.parametrize("effort", range(MAX_EFFORT + 1))
+def test_every_effort_decodes(codec: SwiftCodec, textured_frames: FrameMaker, effort: int) -> None:
+    frames = textured_frames(3, 48, 40)
+    packets, decoder = encode(codec, frames, quality=40, params={"effort": str(effort)})
+    assert error(frames, decode(decoder, packets)) < 60
+
+
+# -- the same on every machine ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stream(codec: SwiftCodec, textured_frames: FrameMaker) -> tuple[list[Packet], str]:
+    """A stream of 76x52 and the digest of its frames."""
+    packets, decoder = encode(codec, textured_frames(4, 76, 52), quality=42, threads=1)
+    return packets, md5(decode(decoder, packets))
+
+
+def test_frames_do_not_depend_on_threads(
+    codec: SwiftCodec, textured_frames: FrameMaker, stream: tuple[list[Packet], str]
+) -> None:
+    packets, expected = stream
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            _, decoder = start(codec, textured_frames(1, 76, 52))
+            assert md5(decode(decoder, packets)) == expected
+        again, _ = encode(codec, textured_frames(4, 76, 52), quality=42, threads=2)
+    finally:
+        torch.set_num_threads(before)
+    assert [p.payload for p in again] == [p.payload for p in packets]
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_frames_do_not_depend_on_the_precision_of_products(
+    codec: SwiftCodec, textured_frames: FrameMaker, stream: tuple[list[Packet], str], precision: str
+) -> None:
+    """Where float32 products may be carried out in bfloat16 or TF32."""
+    packets, expected = stream
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        _, decoder = start(codec, textured_frames(1, 76, 52))
+        assert md5(decode(decoder, packets)) == expected
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+_DECODE = """
+import sys
+from pathlib import Path
+import torch
+from lvc.bitstream import StreamHeader
+from lvc.codecs.swift import load_swift
+from lvc.types import Packet, PacketKind, VideoInfo
+import hashlib
+codec = load_swift(sys.argv[1])
+decoder = codec.decoder(StreamHeader(codec.codec_id, codec.weights_digest, VideoInfo(76, 52), 8, b""))
+digest = hashlib.md5(usedforsecurity=False)
+for k, line in enumerate(Path(sys.argv[2]).read_text().split()):
+    kind, quality, payload = line.split(":")
+    packet = Packet(PacketKind(int(kind)), bytes.fromhex(payload), k, int(quality))
+    for frame in decoder.push(packet):
+        for plane in frame.planes:
+            digest.update(plane.tobytes())
+print(torch.backends.cpu.get_cpu_capability())
+print(digest.hexdigest())
+"""
+
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2"}
+SSE = {"ONEDNN_MAX_CPU_ISA": "SSE41", "DNNL_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+       "ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "2"}
+
+
+@pytest.mark.parametrize("environment", [AVX2, pytest.param(SSE, marks=pytest.mark.slow)], ids=["avx2", "sse"])
+def test_frames_do_not_depend_on_the_instruction_set(
+    swift_path: Path, stream: tuple[list[Packet], str], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """In a process of its own: the libraries take their limits from the environment when they are loaded."""
+    packets, expected = stream
+    dump = tmp_path / "packets.txt"
+    dump.write_text("\n".join(f"{int(p.kind)}:{p.quality}:{p.payload.hex()}" for p in packets))
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", _DECODE, str(swift_path), str(dump)],
+                            env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=True)
+    capability, digest = result.stdout.split("\n")[:2]
+    if capability != "NO AVX":  # what processors of other makes say
+        assert capability.lower() == environment["ATEN_CPU_CAPABILITY"]
+    assert digest == expected
+
+
+# -- damage ----------------------------------------------------------------------------------------------
+
+
+def test_decoding_goes_on_at_the_next_intra_frame(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
+    frames = textured_frames(6, 32, 24)
+    packets, decoder = encode(codec, frames, intra_period=3, quality=40)
+    whole = decode(decoder, packets)
+
+    _, late = start(codec, frames)  # a decoder that starts in the middle
+    with pytest.raises(CorruptStreamError, match="without the intra frame"):
+        late.push(packets[2])
+    assert md5(decode(late, packets[3:])) == md5(whole[3:])
+
+    _, hurt = start(codec, frames)  # one that met damage
+    assert md5(hurt.push(packets[0])) == md5(whole[:1])
+    with pytest.raises(CorruptStreamError):
+        hurt.push(replace(packets[1], payload=packets[1].payload[:-2]))
+    with pytest.raises(CorruptStreamError):
+        hurt.push(packets[2])  # not decoded from a reference that is not the encoder's
+    assert md5(decode(hurt, packets[3:])) == md5(whole[3:])
+    with pytest.raises(CorruptStreamError):
+        hurt.push(replace(packets[4], quality=64))
+    with pytest.raises(CorruptStreamError):
+        hurt.push(packets[5])
+
+
+def test_damaged_payloads_end_in_an_error_or_in_frames(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
+    """No payload crashes the decoder, takes other exceptions than its own, or takes long."""
+    packets, _ = encode(codec, textured_frames(3, 33, 17), quality=45)
+    rng = np.random.default_rng(1)
+    outcomes = {"error": 0, "frame": 0}
+    _, clean = start(codec, textured_frames(1, 33, 17))
+    right = decode(clean, packets)
+    for target in (0, 2):
+        payload = packets[target].payload
+        assert len(payload) > 20
+        damaged = [payload[:n] for n in range(0, len(payload), 1 + len(payload) // 8)]
+        for place in rng.integers(0, len(payload), 16):
+            changed = bytearray(payload)
+            changed[place] ^= int(rng.integers(1, 256))
+            damaged.append(bytes(changed))
+        damaged += [payload + b"\0", rng.bytes(len(payload)), rng.bytes(3), b"\xff" * 50, bytes(50)]
+        if target:
+            damaged.append(packets[0].payload)
+        for data in damaged:
+            _, decoder = start(codec, textured_frames(1, 33, 17))
+            decode(decoder, packets[:target])
+            begin = time.process_time()
+            try:
+                (frame,) = decoder.push(replace(packets[target], payload=data))
+            except CorruptStreamError:
+                outcomes["error"] += 1
+            else:
+                outcomes["frame"] += 1
+                assert (frame.width, frame.height) == (33, 17)
+                assert target == 0 or md5([frame]) != md5(right[target : target + 1])
+            assert time.process_time() - begin < 5
+    assert outcomes["error"] > 30
+
+
+def test_another_quality_is_other_symbols(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
+    packets, decoder = encode(codec, textured_frames(2, 33, 17), quality=45)
+    expected = md5(decode(decoder, packets))
+    decode(decoder, packets[:1])
+    with contextlib.suppress(CorruptStreamError):
+        assert md5(decoder.push(replace(packets[1], quality=20))) != expected
+
+
+# -- use ------------------------------------------------------------------------------------------------
+
+
+def test_wrong_use_is_named(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
+    video = VideoInfo(32, 32)
+    with pytest.raises(UsageError, match="speed"):
+        codec.encoder(video, EncodeOptions(params={"speed": "1"}))
+    for value in ("4", "-1", "1.0", "", "high"):
+        with pytest.raises(UsageError, match="effort"):
+            codec.encoder(video, EncodeOptions(params={"effort": value}))
+    with pytest.raises(UsageError, match="16x16"):
+        codec.encoder(video, EncodeOptions()).push(textured_frames(1, 16, 16)[0])
+    for data in (b"\0", b"\x02\x03"):
+        with pytest.raises(CorruptStreamError, match="codec data"):
+            codec.decoder(header_of(codec, video, data))
+
+
+def test_codec_string_and_header(swift_path: Path, codec: SwiftCodec, tmp_path: Path) -> None:
+    """By codec string and weights file; streams of other weights are refused."""
+    opened = open_codec(f"swift:weights={swift_path},effort=0,quality=50")
+    assert (opened.name, opened.codec_id) == ("swift", codec.codec_id)
+    assert opened.weights_digest == codec.weights_digest
+    assert opened.options(EncodeOptions()).quality == 50
+    header = header_of(codec, VideoInfo(16, 16))
+    assert codec_for_header(header, str(swift_path)).weights_digest == codec.weights_digest
+    with pytest.raises(WeightsError, match="made with weights"):
+        codec_for_header(replace(header, weights_digest=bytes(16)), str(swift_path))
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_swift(str(tmp_path / "absent.safetensors"))
+
+
+def test_weights_of_another_codec_are_refused(swift_path: Path, tiny_path: Path) -> None:
+    with pytest.raises(WeightsError):
+        load_swift(str(tiny_path))
+    with pytest.raises(LvcError):
+        open_codec(f"dvc-lite:weights={swift_path}")
+
+
+# -- parts ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (17, 9), (16, 8), (15, 24)])
+def test_padding_is_by_replication(width: int, height: int) -> None:
+    rng = np.random.default_rng(0)
+    half = (height + 1) // 2, (width + 1) // 2
+    planes = tuple(rng.integers(0, 256, s, dtype=np.uint8) for s in ((height, width), half, half))
+    padded = pad_to_blocks(planes)  # type: ignore[arg-type]
+    for plane, source, n in zip(padded, planes, (8, 4, 4), strict=True):
+        assert plane.shape == (-(-height // 8) * n, -(-width // 8) * n)
+        rows = np.minimum(np.arange(plane.shape[0]), source.shape[0] - 1)
+        columns = np.minimum(np.arange(plane.shape[1]), source.shape[1] - 1)
+        np.testing.assert_array_equal(plane, source[rows][:, columns])
+
+
+def test_logarithms_are_those_of_old_streams() -> None:
+    assert _LOG[:18].tolist() == [0, 8, 13, 16, 19, 21, 22, 24, 25, 27, 28, 29, 30, 30, 31, 32, 33, 33]
+    assert (_LOG.max(), int(np.argmax(_LOG == 63)), len(_LOG)) == (63, 224, 4096)
+
+
+def test_former_symbols_come_from_where_vectors_point() -> None:
+    """Vectors are rounded to whole blocks; what is outside is its nearest block."""
+    rng = np.random.default_rng(0)
+    symbols = torch.from_numpy(rng.integers(-9, 10, (96, 4, 6))).float()
+    vectors = rng.integers(-100, 101, (2, 4, 6)).astype(np.int16)
+    vectors[:, 0, 0], vectors[:, 0, 1] = (15, 16), (-16, -17)
+    got = _shifted(symbols, vectors)
+    for i, j in np.ndindex(4, 6):
+        column, row = (int(np.floor(v / 32 + 0.5)) for v in vectors[:, i, j])
+        want = symbols[:, min(max(i + row, 0), 3), min(max(j + column, 0), 5)]
+        assert torch.equal(got[:, i, j], want)
+
+
+def test_contexts_fit_the_networks(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
+    """Integers from 0 to 63, whatever the picture, the vectors and the former symbols."""
+    rng = np.random.default_rng(0)
+    noise = tuple(rng.choice(np.array([0, 255], np.uint8), s) for s in ((40, 48), (20, 24), (20, 24)))
+    former = torch.from_numpy(rng.integers(-32767, 32768, (96, 5, 6))).float()
+    vectors = rng.integers(-32768, 32768, (2, 5, 6)).astype(np.int16)
+    for symbols in (None, former):
+        context = predict_frame(Reference(noise, symbols), vectors, 63).context  # type: ignore[arg-type]
+        for part in (context.prediction, context.former, context.aux):
+            assert part.dtype == torch.float32
+            assert torch.equal(part, part.round().clamp(0, CONTEXT_MAX))
+        assert bool(context.former.any()) == (symbols is not None)
+        assert (context.aux[0, 0] == 63).all()
+
+
+def test_reconstruction_is_limited_to_samples(codec: SwiftCodec) -> None:
+    """Symbols as large as the format holds neither overflow nor wrap."""
+    planes = tuple(np.full(s, 128, np.uint8) for s in ((16, 16), (8, 8), (8, 8)))
+    prediction = predict_frame(Reference(planes, None), np.zeros((2, 2, 2), np.int16), 0)  # type: ignore[arg-type]
+    for value, sample in ((32767.0, 255), (-32767.0, 0)):
+        symbols = torch.zeros(96, 2, 2)
+        symbols[[0, 64, 65]] = value
+        for plane in prediction.reconstruct(symbols, codec.weights.model.filter):
+            assert plane.dtype == np.uint8
+            assert (plane == sample).all()
+
+
+def test_chosen_symbols_are_worth_their_bits(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
+    """The choice costs less, bits and errors together, than plain rounding and than nothing."""
+    one, two = (pad_to_blocks(f.planes) for f in textured_frames(2, 64, 48))
+    motion = search(two[0], one[0], 40.0)
+    model = codec.weights.model.entropy
+    prediction = predict_frame(Reference(one, None), motion.vectors, 35)
+    # (a coarse prediction, so that there is something to code)
+    coefficients = prediction.residual(two) * 2
+    weight = torch.full((96, 1, 1), LAGRANGIAN)
+    weight[LUMA:] *= CHROMA_WEIGHT * (CHROMA_STEP / 16) ** 2
+
+    def cost(symbols: torch.Tensor) -> float:
+        coder = EstimateSymbols(torch.ones(1))
+        model(coder, symbols[None], prediction.context)
+        return float(torch.stack(coder.bits).sum() + (weight * (coefficients - symbols) ** 2).sum())
+
+    with torch.inference_mode():
+        chosen = choose_symbols(model, coefficients, prediction.context)
+        guess = first_guess(coefficients)
+        assert cost(chosen) < cost(guess)
+        assert cost(chosen) < cost(coefficients.round().float())
+        assert cost(chosen) < cost(torch.zeros_like(guess))
+    assert chosen.any()
+    assert torch.equal(chosen, chosen.round())
+    assert (chosen.abs() <= coefficients.abs().round()).all()
+    assert (chosen * coefficients >= 0).all()

@@ -1,0 +1,55 @@
+"""Makes swift_v1.safetensors, swift_v1.lvc and swift_v1.json beside this file.
+
+To be made once, when the layout of swift's payloads is final: narrow untrained networks, a stream coded with them,
+and the MD5 of the samples of every decoded frame. Every later version, on every machine, must decode the stream with
+these weights to the same samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+
+import lvc
+from lvc.types import Frame, VideoInfo
+from lvc.video import open_sink
+from lvc.weights import save_swift_weights
+
+HERE = Path(__file__).parent
+
+
+def _fixtures() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("lvc_test_fixtures", HERE.parent / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def digest(frame: Frame) -> str:
+    """MD5 of the samples of Y, U and V, row by row."""
+    return hashlib.md5(b"".join(plane.tobytes() for plane in frame.planes), usedforsecurity=False).hexdigest()
+
+
+def make(folder: Path) -> None:
+    """Write the three files into a folder."""
+    fixtures = _fixtures()
+    weights, stream, source = (folder / name for name in ("swift_v1.safetensors", "swift_v1.lvc", "source.y4m"))
+    save_swift_weights(weights, fixtures.seeded_swift(), {"note": "golden, never trained"})
+    with open_sink(source, VideoInfo(50, 38, Fraction(25), Fraction(1, 25))) as sink:
+        for frame in fixtures.moving_frames(7, 50, 38):
+            sink.write(frame)
+    lvc.encode(source, stream, codec=f"swift:weights={weights}", quality=45, intra_period=4)
+    source.unlink()
+    with lvc.open_stream(stream, weights=weights) as decoded:
+        frames = {str(frame.pts): digest(frame) for frame in decoded}
+    (folder / "swift_v1.json").write_text(json.dumps(frames, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    make(HERE)

@@ -1,0 +1,82 @@
+"""Golden streams of swift decode to the same samples for ever, on every machine; damage never passes in silence.
+
+Every ``swift_v*.lvc`` under tests/golden, and one that tests/golden/make_swift_v1.py makes on the spot, which shows
+that the script works and that this version decodes its own streams.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import lvc
+from lvc.errors import LvcError, WeightsError
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def _script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_swift_v1", GOLDEN / "make_swift_v1.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The one of this version first."""
+    folder = tmp_path_factory.mktemp("golden")
+    _script().make(folder)
+    assert {p.name for p in folder.iterdir()} == {"swift_v1.lvc", "swift_v1.json", "swift_v1.safetensors"}
+    return [folder / "swift_v1.lvc", *sorted(GOLDEN.glob("swift_v*.lvc"))]
+
+
+def decode(stream: Path, weights: Path) -> tuple[dict[str, str], int]:
+    """Digests of the frames by pts, and how many pieces of damage were reported."""
+    digest = _script().digest
+    with lvc.open_stream(stream, weights=weights) as decoded:
+        frames = {str(frame.pts): digest(frame) for frame in decoded}
+        return frames, len(decoded.damage)
+
+
+def test_golden_streams_decode_as_ever(streams: list[Path]) -> None:
+    """To the last bit of every sample."""
+    for stream in streams:
+        expected = json.loads(stream.with_suffix(".json").read_text(encoding="utf-8"))
+        assert len(expected) == 7
+        assert len(set(expected.values())) == 7
+        assert decode(stream, stream.with_suffix(".safetensors")) == (expected, 0)
+
+
+def test_streams_need_their_weights(streams: list[Path], tiny_path: Path, swift_path: Path) -> None:
+    for wrong in (tiny_path, swift_path):
+        with pytest.raises(WeightsError):
+            lvc.open_stream(streams[0], weights=wrong)
+
+
+def test_damage_is_an_error_or_a_report(streams: list[Path], tmp_path: Path) -> None:
+    """Cut or changed anywhere: an LvcError, or damage that is reported, and intact groups still decode."""
+    stream = streams[-1]
+    weights, data = stream.with_suffix(".safetensors"), stream.read_bytes()
+    whole, _ = decode(stream, weights)
+    rng = np.random.default_rng(1)
+    positions = sorted({*range(0, 120, 24), *rng.integers(120, len(data), 8).tolist(), len(data) - 1})
+    path = tmp_path / "damaged.lvc"
+    for position in positions:
+        changed = bytearray(data)
+        changed[position] ^= 1 << int(rng.integers(8))
+        for damaged in (bytes(changed), data[:position]):
+            path.write_bytes(damaged)
+            try:
+                frames, reports = decode(path, weights)
+            except LvcError:
+                continue
+            assert reports > 0, f"damage at {position} passed in silence"
+            assert frames.items() <= whole.items(), f"damage at {position} changed a frame"
