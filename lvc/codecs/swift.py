@@ -14,7 +14,8 @@ from lvc.codecs.neural import hevc_qp
 from lvc.codecs.swiftframe import WINDOW, Reference, pad_to_blocks, predict_frame
 from lvc.codecs.swiftquant import choose_symbols
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
-from lvc.errors import BitstreamError, CorruptStreamError, UsageError, WeightsError
+from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
+from lvc.models.swiftmotion import VECTOR_MAX
 from lvc.ops.blockdct import quantizer_step
 from lvc.ops.blockmotion import BLOCK, MAX_EFFORT, Field, search
 from lvc.types import MAX_QUALITY, EncodeOptions, Frame, Packet, PacketKind, VideoInfo
@@ -41,6 +42,7 @@ class SwiftCodec:
 
     def __init__(self, weights: SwiftWeights) -> None:
         self.weights = weights
+        weights.model.eval()  # its integer layers are exact then
         self.weights_digest = weights.digest
 
     def encoder(self, video: VideoInfo, options: EncodeOptions) -> SwiftEncoder:
@@ -124,7 +126,8 @@ class SwiftEncoder:
         motion = search(current[0], state.reference.planes[0], lagrangian, previous=state.field, window=WINDOW,
                         effort=self._effort, threads=max(1, self._options.threads))
         coder = WriteSymbols()
-        state.field, state.sizes = model.motion(coder, motion.vectors, motion.sizes, state.shape, quality,
+        vectors = np.clip(motion.vectors, -VECTOR_MAX, VECTOR_MAX)
+        state.field, state.sizes = model.motion(coder, vectors, motion.sizes, state.shape, quality,
                                                 state.field, state.sizes)
         prediction = predict_frame(state.reference, state.field, quality)
         symbols = choose_symbols(model.entropy, prediction.residual(current), prediction.context)
@@ -154,7 +157,7 @@ class SwiftDecoder:
                 state.intra(state.hevc.decode(packet.payload, state.video.width, state.video.height))
             else:
                 self._inter(packet)
-        except BitstreamError:
+        except LvcError:
             state.reference = None
             raise
         return [state.frame(packet.pts)]

@@ -121,6 +121,7 @@ def _shifted(symbols: Tensor, vectors: Field) -> Tensor:
 
 
 def _aux(reference: Reference, planes: Planes, vectors: Field, quality: int) -> npt.NDArray[np.uint8]:
+    """(8, h, w): quality, whether the reference is an I frame, motion (2), its change (2), change of luma, zero."""
     _, h, w = vectors.shape
     aux = np.zeros((AUX, h, w), np.uint8)
     aux[0] = quality
@@ -130,12 +131,6 @@ def _aux(reference: Reference, planes: Planes, vectors: Field, quality: int) -> 
     padded = np.pad(d, ((0, 0), (1, 1), (1, 1)), "edge")
     neighbours = (padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:])
     aux[4:6] = _log(np.max([np.abs(n - d) for n in neighbours], 0))
-    def difference(a: Plane, b: Plane) -> npt.NDArray[np.int64]:
-        """Mean absolute difference of each block, in quarters."""
-        total = np.abs(a.astype(np.int16) - b).reshape(h, BLOCK, w, BLOCK).sum((1, 3), dtype=np.int64)
-        return total >> 4
-
-    plain = predict((reference.planes[0], reference.planes[1], reference.planes[2]), vectors)[0]
-    aux[6] = _log(difference(planes[0], reference.planes[0]))
-    aux[7] = _log(difference(planes[0], plain))
+    change = np.abs(planes[0].astype(np.int16) - reference.planes[0]).reshape(h, BLOCK, w, BLOCK)
+    aux[6] = _log(change.sum((1, 3), dtype=np.int64) >> 4)  # mean absolute change of a block, in quarters
     return aux

@@ -40,7 +40,7 @@ class EstimateSymbols:
 
     Attributes:
         loss: a scalar, the sum of weighted bits; differentiable.
-        bits: by distribution, a list of (N,) bits of each call.
+        bits: (N,) bits of each call, in order.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -80,6 +80,8 @@ class WriteSymbols:
     def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
                 distribution: TableDistribution) -> Tensor:
         assert value is not None
+        if value.numel() and float(value.abs().max()) > SYMBOL_MAX:
+            raise ValueError(f"a symbol is beyond {SYMBOL_MAX}")
         self._encoder.push(value[mask].to(torch.int16).numpy(), index[mask].to(torch.uint8).numpy(),
                            distribution.cdf)
         return value * mask
@@ -99,7 +101,7 @@ class ReadSymbols:
         values: np.ndarray = self._decoder.pull(index[mask].to(torch.uint8).numpy(), distribution.cdf)
         if values.size and not -SYMBOL_MAX <= int(values.min()) <= int(values.max()) <= SYMBOL_MAX:
             raise CorruptStreamError(f"a symbol is beyond {SYMBOL_MAX}")
-        result = torch.zeros(mask.shape)
+        result = torch.zeros(mask.shape, dtype=torch.float32)
         result[mask] = torch.from_numpy(values).float()
         return result
 

@@ -27,7 +27,8 @@ from lvc.ops.rounding import clamp_ste
 ROOT = 4
 """Blocks along a side of the largest squares."""
 
-VECTOR_MAX = 2**14
+VECTOR_MAX = 2**14 - 1
+"""Magnitude of a component, in quarters of a sample; differences then fit 16 bits."""
 _CANDIDATES = 7
 """The median, up to five known neighbours, and the former frame's vector."""
 
@@ -74,7 +75,7 @@ class SwiftMotion(nn.Module):
 
         Args:
             coder: counts, writes or reads.
-            field, sizes: int16 [2, h, w] and uint8 [h, w] (8, 16 or 32) as BlockMotion holds them.
+            field, sizes: int16 [2, h, w], limited to VECTOR_MAX, and uint8 [h, w] (8, 16 or 32), as of BlockMotion.
             shape: (h, w), blocks.
             quality: 0..63.
             former, former_sizes: those of the former frame; None after an I frame.

@@ -62,16 +62,19 @@ class IntConv2d(nn.Module):
         return float((weight.abs().sum(1) * self.x_max + bias.abs()).max().detach())
 
     def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            total = self._sums(x)
+        return cast(Tensor, _Requantize.apply(total, self.low, self.high))
+
+    def _sums(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
         weight, bias = self.integers()
         if self.training and self.kernel_size > 1:
             # Faster, and as good as exact for learning.
             kernel = weight.reshape(len(weight), -1, self.kernel_size, self.kernel_size)
-            total = F.conv2d(x, kernel, bias, padding=1)
-        else:
-            columns = x.flatten(2) if self.kernel_size == 1 else F.unfold(x, self.kernel_size, padding=1)
-            total = (weight @ columns).reshape(n, -1, h, w) + bias[:, None, None]
-        return cast(Tensor, _Requantize.apply(total, self.low, self.high))
+            return F.conv2d(x, kernel, bias, padding=1)
+        columns = x.flatten(2) if self.kernel_size == 1 else F.unfold(x, self.kernel_size, padding=1)
+        return (weight @ columns).reshape(n, -1, h, w) + bias[:, None, None]
 
 
 class _Requantize(torch.autograd.Function):

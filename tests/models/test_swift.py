@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -427,3 +428,18 @@ def test_complexity_and_exactness_of_the_default() -> None:
     assert per_block / 64 <= 15_000
     for layer in layers:
         assert layer.weight.shape[1] * 127 * layer.x_max + 64 * 1000 < EXACT_LIMIT
+
+
+@pytest.mark.parametrize("part", ["entropy", "filter"])
+def test_autocast_does_not_round_integers(swift_weights: SwiftWeights, part: str) -> None:
+    symbols, context = symbols_of((9, 8)), context_of((9, 8))
+    results: list[Any] = []
+    for enabled in (False, True):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            if part == "filter":
+                loop_filter = swift_weights.model.filter
+                assert loop_filter is not None
+                results.append(loop_filter(symbols * INPUT_SCALE, symbols, context.aux).numpy().tobytes())
+            else:
+                results.append(write(swift_weights.model.entropy, symbols, context))
+    assert results[0] == results[1]
