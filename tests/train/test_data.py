@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
 import warnings
 from fractions import Fraction
 from pathlib import Path
@@ -334,14 +333,3 @@ def test_batches_resume_at_any_step(cache: Path) -> None:
         batches(dataset, 0)
     with pytest.raises(UsageError):
         batches(dataset, 2, rank=2, world_size=2)
-
-
-def test_one_thread_delivers_two_hundred_samples_a_second(tmp_path: Path) -> None:
-    write_video(tmp_path / "x.mkv", moving_planes(0, 8, 272, 400))
-    prepare([tmp_path / "x.mkv"], tmp_path / "cache", progress=False)
-    stream = batches(ClipDataset(tmp_path / "cache", crop=(256, 256), length=4), 8, workers=1)
-    next(stream)
-    start = time.perf_counter()
-    for _ in range(20):
-        next(stream)
-    assert 20 * 8 / (time.perf_counter() - start) > 200
