@@ -11,13 +11,13 @@ import torch
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.neural import hevc_qp
-from lvc.codecs.swiftframe import WINDOW, Reference, pad_to_blocks, predict_frame
+from lvc.codecs.swiftframe import WINDOW, Planes, Reference, pad_to_blocks, predict_frame
 from lvc.codecs.swiftquant import choose_symbols
-from lvc.entropy.symbols import ReadSymbols, WriteSymbols
+from lvc.entropy.symbols import ReadSymbols, SymbolCoder, WriteSymbols
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
 from lvc.models.swiftmotion import VECTOR_MAX
 from lvc.ops.blockdct import quantizer_step
-from lvc.ops.blockmotion import BLOCK, MAX_EFFORT, Field, search
+from lvc.ops.blockmotion import BLOCK, MAX_EFFORT, BlockMotion, Field, search
 from lvc.types import MAX_QUALITY, EncodeOptions, Frame, Packet, PacketKind, VideoInfo
 from lvc.weights import SwiftWeights, load_swift_weights
 
@@ -78,6 +78,21 @@ class _State:
         self.reference = Reference(pad_to_blocks(frame.planes), None)
         self.field = self.sizes = None
 
+    def inter(self, coder: SymbolCoder, quality: int, current: Planes | None = None,
+              motion: BlockMotion | None = None) -> None:
+        """Code a P frame: its whole blocks and the motion found for it, or None for both when reading."""
+        assert self.reference is not None
+        vectors, sizes = (None, None) if motion is None else (
+            np.clip(motion.vectors, -VECTOR_MAX, VECTOR_MAX), motion.sizes)
+        self.field, self.sizes = self.model.motion(coder, vectors, sizes, self.shape, quality, self.field, self.sizes)
+        prediction = predict_frame(self.reference, self.field, quality)
+        symbols = None
+        if current is not None:
+            chosen = choose_symbols(self.model.entropy, prediction.residual(current), prediction.context)
+            symbols = chosen[None]
+        symbols = self.model.entropy(coder, symbols, prediction.context)[0]
+        self.reference = Reference(prediction.reconstruct(symbols, self.model.filter), symbols)
+
     def frame(self, pts: int) -> Frame:
         """The decoded frame, at the video's size."""
         assert self.reference is not None
@@ -119,20 +134,14 @@ class SwiftEncoder:
         return [Packet(PacketKind.INTRA if intra else PacketKind.INTER, payload, frame.pts, quality)]
 
     def _inter(self, frame: Frame, quality: int) -> bytes:
-        state, model = self._state, self._state.model
+        state = self._state
         assert state.reference is not None
         current = pad_to_blocks(frame.planes)
         lagrangian = SEARCH_LAGRANGIAN * quantizer_step(quality) / 16
         motion = search(current[0], state.reference.planes[0], lagrangian, previous=state.field, window=WINDOW,
                         effort=self._effort, threads=max(1, self._options.threads))
         coder = WriteSymbols()
-        vectors = np.clip(motion.vectors, -VECTOR_MAX, VECTOR_MAX)
-        state.field, state.sizes = model.motion(coder, vectors, motion.sizes, state.shape, quality,
-                                                state.field, state.sizes)
-        prediction = predict_frame(state.reference, state.field, quality)
-        symbols = choose_symbols(model.entropy, prediction.residual(current), prediction.context)
-        symbols = model.entropy(coder, symbols[None], prediction.context)[0]
-        state.reference = Reference(prediction.reconstruct(symbols, model.filter), symbols)
+        state.inter(coder, quality, current, motion)
         return coder.finish()
 
     def flush(self) -> list[Packet]:
@@ -156,23 +165,15 @@ class SwiftDecoder:
             if packet.kind == PacketKind.INTRA:
                 state.intra(state.hevc.decode(packet.payload, state.video.width, state.video.height))
             else:
-                self._inter(packet)
+                if state.reference is None:
+                    raise CorruptStreamError("an inter frame without the intra frame that it needs")
+                coder = ReadSymbols(packet.payload)
+                state.inter(coder, packet.quality)
+                coder.close()
         except LvcError:
             state.reference = None
             raise
         return [state.frame(packet.pts)]
-
-    def _inter(self, packet: Packet) -> None:
-        state, model = self._state, self._state.model
-        if state.reference is None:
-            raise CorruptStreamError("an inter frame without the intra frame that it needs")
-        coder = ReadSymbols(packet.payload)
-        field, sizes = model.motion(coder, None, None, state.shape, packet.quality, state.field, state.sizes)
-        prediction = predict_frame(state.reference, field, packet.quality)
-        symbols = model.entropy(coder, None, prediction.context)[0]
-        coder.close()
-        state.reference = Reference(prediction.reconstruct(symbols, model.filter), symbols)
-        state.field, state.sizes = field, sizes
 
     def flush(self) -> list[Frame]:
         """Nothing is ever left."""
