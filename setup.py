@@ -1,4 +1,4 @@
-"""Builds the extensions lvc._C and lvc._motion out of csrc/. Metadata is in pyproject.toml."""
+"""Builds the extensions lvc._C, lvc._motion and lvc._nets out of csrc/. Metadata is in pyproject.toml."""
 
 import os
 from pathlib import Path
@@ -37,6 +37,13 @@ setup(
             "lvc._motion",
             ["csrc/motion_bindings.cpp", *files("motion/*.cpp")],
             depends=files("motion/*.h"),
+            cxx_std=17,
+            extra_link_args=[] if os.name == "nt" else ["-pthread"],
+        ),
+        Pybind11Extension(
+            "lvc._nets",
+            ["csrc/nets_bindings.cpp", *files("nets/*.cpp")],
+            depends=files("nets/*.h"),
             cxx_std=17,
             extra_link_args=[] if os.name == "nt" else ["-pthread"],
         ),

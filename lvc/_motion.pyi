@@ -10,6 +10,7 @@ MAX_LAGRANGIAN: float
 def predict_plane(
     plane: npt.NDArray[np.uint8],
     vectors: npt.NDArray[np.int16],
+    second: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16], npt.NDArray[np.uint8]] | None,
     chroma: bool,
     window: int,
     simd: str,
@@ -18,10 +19,11 @@ def search(
     current: npt.NDArray[np.uint8],
     reference: npt.NDArray[np.uint8],
     previous: npt.NDArray[np.int16] | None,
+    second: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16]] | None,
     window: int,
     lagrangian: float,
     effort: int,
     threads: int,
     simd: str,
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8], npt.NDArray[np.int32]]: ...
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8], npt.NDArray[np.int32], npt.NDArray[np.uint8]]: ...
 def has_simd(name: str) -> bool: ...

@@ -220,7 +220,8 @@ def tiny_weights(tiny_path: Path) -> Weights:
 def seeded_swift(seed: int = 0, **config: Any) -> SwiftModel:
     """Swift with narrow random networks that all matter, in training mode and not frozen.
 
-    Indices vary with every input, corrections of the filter are other than zero, and no table is as it starts.
+    Indices vary with every input, corrections of the filter are other than zero, no table is as it starts, and
+    layers have weights in several units.
     """
     import torch
 
@@ -229,7 +230,8 @@ def seeded_swift(seed: int = 0, **config: Any) -> SwiftModel:
     from lvc.ops.gains import QualityTable
     from lvc.ops.integer import IntConv2d
 
-    sizes: dict[str, Any] = {"entropy_width": 12, "motion_width": 8, "filter_width": 8, "filter_layers": 1}
+    sizes: dict[str, Any] = {"entropy_width": 12, "motion_width": 8, "sizes_width": 8, "filter_width": 8,
+                             "filter_layers": 1}
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         model = SwiftModel(SwiftConfig(**{**sizes, **config}))
@@ -240,6 +242,7 @@ def seeded_swift(seed: int = 0, **config: Any) -> SwiftModel:
                     module.weight.mul_(4.0)
                 if name in ("filter.end", "filter.direct"):
                     module.weight.normal_(0.0, 0.03 if name == "filter.end" else 0.01)
+                module.calibrate()
             elif isinstance(module, QualityTable):
                 module.knots.add_(torch.randn_like(module.knots) * 3.0)
             elif isinstance(module, TableDistribution):

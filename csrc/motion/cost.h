@@ -49,6 +49,9 @@ inline uint32_t vector_bits(const Vec& v, const Vec& predictor) {
 
 constexpr uint32_t kMergeBits[4] = {4, 14, 22, 26};  // the vector of the i-th candidate
 constexpr uint32_t kNoMergeBits = 14;                // a vector of its own, beside its difference
+// A square is predicted by one reference or by two, where of its neighbours (left and above) none, one or both are
+// predicted by two.
+constexpr uint32_t kCompoundBits[3][2] = {{2, 18}, {8, 8}, {16, 3}};
 constexpr uint32_t kSplitBits = 10, kNoSplitBits = 6;
 
 // Rate on the scale of SATD.

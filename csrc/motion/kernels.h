@@ -60,6 +60,13 @@ struct Kernels {
   // The same of samples: (sum of w_i p_i + 2^7) >> 8.
   void (*blend_samples)(const uint8_t* const predictions[4], ptrdiff_t stride, const int16_t* weights, uint8_t* dst,
                         ptrdiff_t dst_stride, int w, int h);
+
+  // (a + b + 1) >> 1 of intermediate samples, into a; the rows of both lie `stride` apart.
+  void (*average)(int16_t* a, const int16_t* b, ptrdiff_t stride, int w, int h);
+
+  // The same of samples, into dst.
+  void (*average_samples)(const uint8_t* a, ptrdiff_t a_stride, const uint8_t* b, ptrdiff_t b_stride, uint8_t* dst,
+                          ptrdiff_t dst_stride, int w, int h);
 };
 
 const Kernels& scalar_kernels();

@@ -270,6 +270,24 @@ AVX2 void blend(const T* const predictions[4], ptrdiff_t stride, const int16_t* 
     }
 }
 
+AVX2 void average(int16_t* a, const int16_t* b, ptrdiff_t stride, int w, int h) {
+  const __m128i sign = _mm_set1_epi16(-32768);  // pavgw takes unsigned numbers
+  for (int y = 0; y < h; ++y, a += stride, b += stride)
+    for (int x = 0; x < w; x += 8) {
+      const __m128i mean = _mm_avg_epu16(_mm_xor_si128(load16(a + x), sign), _mm_xor_si128(load16(b + x), sign));
+      store16(a + x, _mm_xor_si128(mean, sign));
+    }
+}
+
+AVX2 void average_samples(const uint8_t* a, ptrdiff_t a_stride, const uint8_t* b, ptrdiff_t b_stride, uint8_t* dst,
+                          ptrdiff_t dst_stride, int w, int h) {
+  for (int y = 0; y < h; ++y, a += a_stride, b += b_stride, dst += dst_stride) {
+    int x = 0;
+    for (; x + 16 <= w; x += 16) store16(dst + x, _mm_avg_epu8(load16(a + x), load16(b + x)));
+    if (x < w) store8(dst + x, _mm_avg_epu8(load8(a + x), load8(b + x)));
+  }
+}
+
 bool cpu_has_avx2() {
 #if defined(__GNUC__) || defined(__clang__)
   return __builtin_cpu_supports("avx2") != 0;
@@ -295,7 +313,9 @@ const Kernels* avx2_kernels() {
                                 down<4>,
                                 narrow,
                                 blend<int16_t, kIntermediateShift + kBlendShift>,
-                                blend<uint8_t, kBlendShift>};
+                                blend<uint8_t, kBlendShift>,
+                                average,
+                                average_samples};
   static const bool available = cpu_has_avx2();
   return available ? &table : nullptr;
 }

@@ -95,6 +95,17 @@ void blend(const T* const predictions[4], ptrdiff_t stride, const int16_t* weigh
     }
 }
 
+void average(int16_t* a, const int16_t* b, ptrdiff_t stride, int w, int h) {
+  for (int y = 0; y < h; ++y, a += stride, b += stride)
+    for (int x = 0; x < w; ++x) a[x] = static_cast<int16_t>((a[x] + b[x] + 1) >> 1);
+}
+
+void average_samples(const uint8_t* a, ptrdiff_t a_stride, const uint8_t* b, ptrdiff_t b_stride, uint8_t* dst,
+                     ptrdiff_t dst_stride, int w, int h) {
+  for (int y = 0; y < h; ++y, a += a_stride, b += b_stride, dst += dst_stride)
+    for (int x = 0; x < w; ++x) dst[x] = static_cast<uint8_t>((a[x] + b[x] + 1) >> 1);
+}
+
 }  // namespace
 
 const Kernels& scalar_kernels() {
@@ -108,7 +119,9 @@ const Kernels& scalar_kernels() {
                                 down<4>,
                                 narrow,
                                 blend<int16_t, kIntermediateShift + kBlendShift>,
-                                blend<uint8_t, kBlendShift>};
+                                blend<uint8_t, kBlendShift>,
+                                average,
+                                average_samples};
   return table;
 }
 

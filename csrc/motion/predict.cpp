@@ -9,6 +9,15 @@ struct Vector {
   bool operator==(const Vector& other) const { return x == other.x && y == other.y; }
 };
 
+// How a block is predicted. The second vector is zero where there is no mean to be taken.
+struct Source {
+  Vector first, second;
+  bool compound;
+  bool operator==(const Source& other) const {
+    return first == other.first && second == other.second && compound == other.compound;
+  }
+};
+
 // The weights of the later of two neighbouring blocks at the samples from one centre to the next, in sixteenths.
 // The earlier one has what is left to 16. Linear: hat functions. Cosine: (1 - cos) / 2, rounded.
 constexpr int kLumaWindow[2][8] = {{1, 3, 5, 7, 9, 11, 13, 15}, {0, 1, 4, 6, 10, 12, 15, 16}};
@@ -16,20 +25,24 @@ constexpr int kChromaWindow[2][4] = {{2, 6, 10, 14}, {1, 5, 11, 15}};
 
 class Predictor {
  public:
-  Predictor(const Kernels& kernels, const PlaneView& reference, const Field& field, bool chroma)
+  Predictor(const Kernels& kernels, const PlaneView& reference, const Field& field, bool chroma,
+            const Second* second)
       : k_(kernels),
         field_(field),
         chroma_(chroma),
         block_(chroma ? kBlock / 2 : kBlock),
         reference_(reference, field.cols * block_, field.rows * block_, kBorder),
-        out_(field.cols * block_, field.rows * block_, kBlock) {}
+        out_(field.cols * block_, field.rows * block_, kBlock),
+        second_(second) {
+    if (second_ != nullptr) other_ = Plane(second_->reference, field.cols * block_, field.rows * block_, kBorder);
+  }
 
   void blocks() {
     for (int row = 0; row < field_.rows; ++row)
       for (int col = 0, next; col < field_.cols; col = next) {
-        const Vector v = vector(row, col);
-        for (next = col + 1; next < field_.cols && next < col + kMaxRun && vector(row, next) == v;) ++next;
-        copy(v, col * block_, row * block_, (next - col) * block_);
+        const Source source = source_of(row, col);
+        for (next = col + 1; next < field_.cols && next < col + kMaxRun && source_of(row, next) == source;) ++next;
+        copy(source, col * block_, row * block_, (next - col) * block_);
       }
   }
 
@@ -40,14 +53,14 @@ class Predictor {
     for (int row = 0; row <= field_.rows; ++row)
       for (int col = 0, next; col <= field_.cols; col = next) {
         const int x = col * block_ - block_ / 2, y = row * block_ - block_ / 2;
-        const std::array<Vector, 4> four = corners(row, col);
+        const std::array<Source, 4> four = corners(row, col);
         next = col + 1;
         if (!uniform(four)) {
           blend(four, x, y, weights);
           continue;
         }
         while (next <= field_.cols && next < col + kMaxRun) {
-          const std::array<Vector, 4> other = corners(row, next);
+          const std::array<Source, 4> other = corners(row, next);
           if (!uniform(other) || !(other[0] == four[0])) break;
           ++next;
         }
@@ -62,35 +75,44 @@ class Predictor {
   }
 
  private:
-  Vector vector(int row, int col) const {
+  Source source_of(int row, int col) const {
     const int i = row * field_.cols + col;
-    return {field_.dx[i], field_.dy[i]};
+    const Vector first{field_.dx[i], field_.dy[i]};
+    if (second_ == nullptr || second_->compound[i] == 0) return {first, {0, 0}, false};
+    return {first, {second_->field.dx[i], second_->field.dy[i]}, true};
   }
 
-  std::array<Vector, 4> corners(int row, int col) const {
+  std::array<Source, 4> corners(int row, int col) const {
     const int top = std::max(row - 1, 0), bottom = std::min(row, field_.rows - 1);
     const int left = std::max(col - 1, 0), right = std::min(col, field_.cols - 1);
-    return {vector(top, left), vector(top, right), vector(bottom, left), vector(bottom, right)};
+    return {source_of(top, left), source_of(top, right), source_of(bottom, left), source_of(bottom, right)};
   }
 
-  static bool uniform(const std::array<Vector, 4>& v) { return v[0] == v[1] && v[0] == v[2] && v[0] == v[3]; }
+  static bool uniform(const std::array<Source, 4>& v) { return v[0] == v[1] && v[0] == v[2] && v[0] == v[3]; }
 
   // Where the vector points to from (x, y). Positions so far outside that a block of this width and its
   // filters only see repeated samples are moved nearer: they still do there.
-  struct Source {
+  struct Position {
     const uint8_t* data;
     int fraction_x, fraction_y;
+    bool whole() const { return fraction_x == 0 && fraction_y == 0; }
   };
-  Source source(const Vector& v, int x, int y, int width) const {
+  Position position(const Plane& reference, const Vector& v, int x, int y, int width) const {
     const int bits = chroma_ ? kVectorBits + 1 : kVectorBits, mask = (1 << bits) - 1;
-    const int left = std::clamp(x + (v.x >> bits), -width - kBlock, reference_.width() + kBlock);
-    const int top = std::clamp(y + (v.y >> bits), -2 * kBlock, reference_.height() + kBlock);
-    return {reference_.at(left, top), v.x & mask, v.y & mask};
+    const int left = std::clamp(x + (v.x >> bits), -width - kBlock, reference.width() + kBlock);
+    const int top = std::clamp(y + (v.y >> bits), -2 * kBlock, reference.height() + kBlock);
+    return {reference.at(left, top), v.x & mask, v.y & mask};
   }
 
   // Intermediate samples of width x block_ samples; rows of `dst` lie kRow apart.
-  void intermediate(const Source& s, int width, int16_t* dst) {
-    const ptrdiff_t stride = reference_.stride();
+  void intermediate(const Source& source, int x, int y, int width, int16_t* dst) {
+    interpolate(position(reference_, source.first, x, y, width), reference_.stride(), width, dst);
+    if (!source.compound) return;
+    interpolate(position(other_, source.second, x, y, width), other_.stride(), width, mean_);
+    k_.average(dst, mean_, kRow, round_up(width, kBlock), block_);
+  }
+
+  void interpolate(const Position& s, ptrdiff_t stride, int width, int16_t* dst) {
     const int w = round_up(width, kBlock), h = block_;
     const int taps = chroma_ ? kChromaTaps : kLumaTaps, before = taps / 2 - 1;
     const int8_t* filter_x = chroma_ ? kChromaFilter[s.fraction_x] : kLumaFilter[s.fraction_x];
@@ -107,23 +129,23 @@ class Predictor {
   }
 
   // Rounds widths up to 8 samples. What that writes too much is on the right, where the next block goes.
-  void copy(const Vector& v, int x, int y, int width) {
-    const Source s = source(v, x, y, width);
-    if (s.fraction_x == 0 && s.fraction_y == 0) {
+  void copy(const Source& source, int x, int y, int width) {
+    const Position s = position(reference_, source.first, x, y, width);
+    if (!source.compound && s.whole()) {
       for (int i = 0; i < block_; ++i)
         std::memcpy(out_.at(x, y + i), s.data + i * reference_.stride(), static_cast<size_t>(width));
       return;
     }
-    intermediate(s, width, predictions_[0]);
+    intermediate(source, x, y, width, predictions_[0]);
     k_.narrow(predictions_[0], kRow, out_.at(x, y), out_.stride(), round_up(width, kBlock), block_);
   }
 
-  void blend(const std::array<Vector, 4>& four, int x, int y, const BlendWeights& weights) {
+  void blend(const std::array<Source, 4>& four, int x, int y, const BlendWeights& weights) {
     const int16_t* pointers[4];
     for (size_t i = 0; i < 4; ++i) {
       size_t same = 0;
       while (!(four[same] == four[i])) ++same;
-      if (same == i) intermediate(source(four[i], x, y, block_), block_, predictions_[i]);
+      if (same == i) intermediate(four[i], x, y, block_, predictions_[i]);
       pointers[i] = predictions_[same];
     }
     k_.blend(pointers, kRow, weights.data(), out_.at(x, y), out_.stride(), kBlock, block_);
@@ -137,8 +159,11 @@ class Predictor {
   const int block_;
   const Plane reference_;
   Plane out_;
+  const Second* const second_;
+  Plane other_;  // the second reference
   int16_t rows_[kRow * (kBlock + kLumaTaps) + 16];
   int16_t predictions_[4][kRow * kBlock + 16];
+  int16_t mean_[kRow * kBlock + 16];
 };
 
 }  // namespace
@@ -160,8 +185,8 @@ BlendWeights blend_weights(Window window, bool chroma) {
 }
 
 void predict_plane(const Kernels& kernels, const PlaneView& reference, const Field& field, bool chroma,
-                   Window window, uint8_t* out, ptrdiff_t out_stride) {
-  Predictor predictor(kernels, reference, field, chroma);
+                   Window window, uint8_t* out, ptrdiff_t out_stride, const Second* second) {
+  Predictor predictor(kernels, reference, field, chroma, second);
   if (window == Window::kNone)
     predictor.blocks();
   else

@@ -1,4 +1,4 @@
-// Motion compensation from one reference picture, in integers throughout. No Python.
+// Motion compensation from one or two reference pictures, in integers throughout. No Python.
 #ifndef LVC_MOTION_PREDICT_H
 #define LVC_MOTION_PREDICT_H
 
@@ -20,6 +20,14 @@ struct Field {
   int rows, cols;
 };
 
+// A second reference: its samples, the vectors into it, and which blocks are predicted by the mean of the
+// predictions from both (not 0). A block's value of the mean is rounded before predictions are blended.
+struct Second {
+  PlaneView reference;
+  Field field;
+  const uint8_t* compound;
+};
+
 enum class Window { kNone, kLinear, kCosine };
 
 // Four weights a sample in 1/256, for the blocks above left, above right, below left and below right of the square
@@ -29,9 +37,9 @@ BlendWeights blend_weights(Window window, bool chroma);
 
 // Predicts one plane of width x height luma samples (or (width + 1) / 2 x (height + 1) / 2 chroma samples).
 // The field has ceil(width / 8) x ceil(height / 8) blocks; with a window other than kNone, the predictions by
-// the vectors of the four blocks whose centres are nearest are blended.
+// the vectors of the four blocks whose centres are nearest are blended. `second`: null for none.
 void predict_plane(const Kernels& kernels, const PlaneView& reference, const Field& field, bool chroma,
-                   Window window, uint8_t* out, ptrdiff_t out_stride);
+                   Window window, uint8_t* out, ptrdiff_t out_stride, const Second* second = nullptr);
 
 }  // namespace lvc::motion
 

@@ -2,8 +2,7 @@
 #ifndef LVC_MOTION_REFINE_H
 #define LVC_MOTION_REFINE_H
 
-#include "pyramid.h"
-#include "tree.h"
+#include "compound.h"
 
 namespace lvc::motion {
 
@@ -14,11 +13,12 @@ struct RefineOptions {
   int threads;
 };
 
-// Gives each square in turn the vector, its own or that of a square beside it, that costs least: the SATD of all
+// Gives each square in turn the vector, its own or that of a square beside it, and one reference or both (if
+// `compound` is not null), that cost least: the SATD of all
 // that the square has a part in, blended as the prediction does it (but from samples rounded to 8 bits), and the
 // bits of the square and of those that are predicted from it.
 void refine(const Kernels& kernels, const Plane& current, const Phases& phases, const Lagrangian& lagrangian,
-            const RefineOptions& options, TreeField& field);
+            const RefineOptions& options, const Compound* compound, TreeField& field);
 
 }  // namespace lvc::motion
 

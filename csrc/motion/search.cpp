@@ -1,5 +1,7 @@
 #include "search.h"
 
+#include <optional>
+
 #include "parallel.h"
 #include "pyramid.h"
 #include "refine.h"
@@ -28,14 +30,14 @@ constexpr Effort kEfforts[kMaxEffort + 1] = {
     {16, 32, 8, true, 0, 0, 8, 4, true}};
 
 struct Choice {
-  Vec v;
+  Motion m;
   uint32_t satd = 0, cost = UINT32_MAX;
 };
 
 class Searcher {
  public:
   Searcher(const Kernels& kernels, const Plane& current, const Plane& reference, const Field* previous,
-           const SearchOptions& options, const SearchResult& result)
+           const Compound* compound, const SearchOptions& options, const SearchResult& result)
       : k_(kernels),
         effort_(kEfforts[options.effort]),
         lagrangian_(options.lagrangian),
@@ -44,7 +46,8 @@ class Searcher {
         phases_(kernels, reference, options.threads),
         pyramid_(kernels, current, reference, previous, lagrangian_, effort_.coarse_range, options.threads),
         previous_(previous),
-        field_(result.dx, result.dy, result.size, current.height() / kBlock, current.width() / kBlock),
+        compound_(compound),
+        field_({result.dx, result.dy, result.size, result.compound}, current.height() / kBlock, current.width() / kBlock),
         satd_(result.satd) {}
 
   void run(Window window) {
@@ -54,7 +57,8 @@ class Searcher {
       tree(field_.square(row * kTreeBlocks, col * kTreeBlocks, kTreeBlocks), Vec{});
     });
     if (effort_.rounds > 0)
-      refine(k_, current_, phases_, lagrangian_, {window, effort_.rounds, effort_.fractions, threads_}, field_);
+      refine(k_, current_, phases_, lagrangian_, {window, effort_.rounds, effort_.fractions, threads_}, compound_,
+             field_);
     wavefront(field_.rows(), 1, 0, threads_, [&](int row, int) { measure(row); });
   }
 
@@ -64,7 +68,7 @@ class Searcher {
     bool enough = false;
     const Choice whole = search_square(s, hint, &enough);
     if (s.size() <= effort_.min_size) {
-      field_.write(s, whole.v, s.n);
+      field_.write(s, whole.m, s.n);
       return whole.cost;
     }
     const uint32_t whole_cost = whole.cost + lagrangian_(kNoSplitBits);
@@ -74,10 +78,10 @@ class Searcher {
       uint32_t cost = lagrangian_(kSplitBits);
       for (int row = s.row; row < s.row + s.rows; row += half)
         for (int col = s.col; col < s.col + s.cols; col += half)
-          if (cost < whole_cost) cost += tree(field_.square(row, col, half), whole.v);
+          if (cost < whole_cost) cost += tree(field_.square(row, col, half), whole.m.v);
       if (cost < whole_cost) return cost;
     }
-    field_.write(s, whole.v, s.n);
+    field_.write(s, whole.m, s.n);
     return whole_cost;
   }
 
@@ -97,19 +101,20 @@ class Searcher {
     if (choice.satd > most * s.blocks()) return false;
     for (int row = s.row; row < s.row + s.rows; ++row)
       for (int col = s.col; col < s.col + s.cols; ++col)
-        if (satd(field_.square(row, col, 1), choice.v) > most) return false;
+        if (satd(field_.square(row, col, 1), choice.m.v) > most) return false;
     return true;
   }
 
   Choice search_square(const Square& s, const Vec& hint, bool* enough) const {
     const Limits limits(s.x(), s.y(), s.size(), current_.width(), current_.height());
     const Neighbours near = field_.neighbours(s);
+    const uint32_t alone = compound_ != nullptr ? lagrangian_(field_.compound_bits(s, false)) : 0;
     Choice best;
     for (size_t i = 0; i < near.count; ++i) {
       const Vec& v = near.merge[i];
       if (limits.clamp(v) != v) continue;
-      const uint32_t error = satd(s, v), cost = error + lagrangian_(kMergeBits[i]);
-      if (cost < best.cost) best = {v, error, cost};
+      const uint32_t error = satd(s, v), cost = error + lagrangian_(kMergeBits[i]) + alone;
+      if (cost < best.cost) best = {{v, false}, error, cost};
     }
     if (best.cost != UINT32_MAX && negligible(s, best)) {
       *enough = true;
@@ -135,7 +140,7 @@ class Searcher {
     const auto add_hint = [&](const Vec& v) {
       if (std::find(hints.begin(), hints.begin() + n_hints, v) == hints.begin() + n_hints) hints[n_hints++] = v;
     };
-    for (const Vec& v : {near.median, hint, pyramid_.vector(s.x(), s.y(), s.size()), Vec{}, best.v}) add_hint(v);
+    for (const Vec& v : {near.median, hint, pyramid_.vector(s.x(), s.y(), s.size()), Vec{}, best.m.v}) add_hint(v);
     if (previous_ != nullptr) {
       const int i = (s.row + s.rows / 2) * field_.cols() + s.col + s.cols / 2;
       add_hint({previous_->dx[i], previous_->dy[i]});
@@ -150,9 +155,9 @@ class Searcher {
     Choice own;
     const auto consider = [&](const Vec& v) {
       if (limits.clamp(v) != v) return UINT32_MAX;
-      const uint32_t error = v == best.v && best.cost != UINT32_MAX ? best.satd : satd(s, v);
-      const uint32_t cost = error + rate(v);
-      if (cost < own.cost) own = {v, error, cost};
+      const uint32_t error = v == best.m.v && best.cost != UINT32_MAX ? best.satd : satd(s, v);
+      const uint32_t cost = error + rate(v) + alone;
+      if (cost < own.cost) own = {{v, false}, error, cost};
       return cost;
     };
     consider(start);
@@ -160,7 +165,7 @@ class Searcher {
       if (((hints[i].x | hints[i].y) & 3) != 0) consider(hints[i]);
     for (int unit : {2, 1})
       for (int step = 0; step < effort_.fine_steps; ++step) {
-        const Vec centre = own.v;
+        const Vec centre = own.m.v;
         const uint32_t left = consider(centre + Vec{-unit, 0}), right = consider(centre + Vec{unit, 0});
         const uint32_t up = consider(centre + Vec{0, -unit}), down = consider(centre + Vec{0, unit});
         // The better side of each axis says which diagonal is the most likely one.
@@ -169,9 +174,17 @@ class Searcher {
         if (effort_.all_corners)
           for (const Vec& d : {Vec{-corner.x, corner.y}, Vec{corner.x, -corner.y}, Vec{-corner.x, -corner.y}})
             consider(centre + d);
-        if (own.v == centre) break;
+        if (own.m.v == centre) break;
       }
-    return own.cost < best.cost ? own : best;
+    Choice choice = own.cost < best.cost ? own : best;
+    if (compound_ == nullptr) return choice;
+    for (const Choice& single : {own, best}) {
+      if (single.cost == UINT32_MAX) continue;
+      const uint32_t error = compound_->satd(current_, phases_, s, single.m.v);
+      const uint32_t rates = single.cost - single.satd - alone + lagrangian_(field_.compound_bits(s, true));
+      if (error + rates < choice.cost) choice = {{single.m.v, true}, error, error + rates};
+    }
+    return choice;
   }
 
   // A hexagon of two samples' radius that moves while it finds something better, then the square of one.
@@ -191,8 +204,12 @@ class Searcher {
   }
 
   void measure(int row) const {
-    for (int col = 0; col < field_.cols(); ++col)
-      satd_[row * field_.cols() + col] = static_cast<int32_t>(satd(field_.square(row, col, 1), field_.at(row, col)));
+    for (int col = 0; col < field_.cols(); ++col) {
+      const Square s = field_.square(row, col, 1);
+      const Motion m = field_.motion(row, col);
+      const uint32_t error = m.compound ? compound_->satd(current_, phases_, s, m.v) : satd(s, m.v);
+      satd_[row * field_.cols() + col] = static_cast<int32_t>(error);
+    }
   }
 
   const Kernels& k_;
@@ -203,6 +220,7 @@ class Searcher {
   const Phases phases_;
   const Pyramid pyramid_;
   const Field* previous_;
+  const Compound* const compound_;
   TreeField field_;
   int32_t* const satd_;
 };
@@ -210,10 +228,13 @@ class Searcher {
 }  // namespace
 
 void search(const Kernels& kernels, const PlaneView& current, const PlaneView& reference, const Field* previous,
-            const SearchOptions& options, const SearchResult& result) {
+            const SecondReference* second, const SearchOptions& options, const SearchResult& result) {
   const int width = round_up(current.width, kBlock), height = round_up(current.height, kBlock);
   const Plane own(current, width, height, kSearchBorder), other(reference, width, height, kSearchBorder);
-  Searcher(kernels, own, other, previous, options, result).run(options.window);
+  std::optional<Compound> compound;
+  if (second != nullptr)
+    compound.emplace(kernels, Plane(second->reference, width, height, kSearchBorder), second->chain, options.threads);
+  Searcher(kernels, own, other, previous, compound ? &*compound : nullptr, options, result).run(options.window);
 }
 
 }  // namespace lvc::motion

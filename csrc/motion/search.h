@@ -1,4 +1,4 @@
-// Block motion search on luma: hierarchical, quad-tree of 32, 16 and 8, quarter samples, rate-aware. No Python.
+// Block motion search on luma, with one or two references: hierarchical, quad-tree of 32, 16 and 8, quarter samples, rate-aware. No Python.
 #ifndef LVC_MOTION_SEARCH_H
 #define LVC_MOTION_SEARCH_H
 
@@ -17,17 +17,24 @@ struct SearchOptions {
 };
 
 // What the search gives for each 8x8 block, row by row: its vector, the size of the square it belongs to (all
-// blocks of a square share a vector), and the SATD of its prediction without overlap.
+// blocks of a square share a vector), whether it is predicted by the mean of both references (1) or by the first
+// one (0), and the SATD of its prediction without overlap.
 struct SearchResult {
   int16_t *dx, *dy;
-  uint8_t* size;
+  uint8_t *size, *compound;
   int32_t* satd;
 };
 
-// `previous`: the field of an earlier picture, whose vectors are candidates; null for none. All planes have one
-// size. The result depends neither on the kernels nor on the number of threads.
+// A second reference, and how far it is displaced from each block of the first one.
+struct SecondReference {
+  PlaneView reference;
+  Field chain;
+};
+
+// `previous`: the field of an earlier picture, whose vectors are candidates; `second`: a second reference; null for
+// none. All planes have one size. The result depends neither on the kernels nor on the number of threads.
 void search(const Kernels& kernels, const PlaneView& current, const PlaneView& reference, const Field* previous,
-            const SearchOptions& options, const SearchResult& result);
+            const SecondReference* second, const SearchOptions& options, const SearchResult& result);
 
 }  // namespace lvc::motion
 

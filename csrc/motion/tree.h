@@ -43,38 +43,54 @@ struct Neighbours {
   }
 };
 
-// Vectors and sizes in arrays that belong to someone else.
+// How a square is predicted: its vector, and whether by the mean of both references.
+struct Motion {
+  Vec v;
+  bool compound = false;
+  bool operator==(const Motion& other) const { return v == other.v && compound == other.compound; }
+};
+
+// What is known of each block, row by row, in arrays that belong to someone else.
+struct Blocks {
+  int16_t *dx, *dy;
+  uint8_t *size, *compound;
+};
+
+// Vectors, sizes and kinds of prediction.
 class TreeField {
  public:
-  TreeField(int16_t* dx, int16_t* dy, uint8_t* size, int rows, int cols)
-      : dx_(dx), dy_(dy), size_(size), rows_(rows), cols_(cols) {}
+  TreeField(const Blocks& blocks, int rows, int cols) : b_(blocks), rows_(rows), cols_(cols) {}
 
   int rows() const { return rows_; }
   int cols() const { return cols_; }
 
   Vec at(int row, int col) const {
     const int i = row * cols_ + col;
-    return {dx_[i], dy_[i]};
+    return {b_.dx[i], b_.dy[i]};
   }
+  Motion motion(int row, int col) const { return {at(row, col), b_.compound[row * cols_ + col] != 0}; }
   // Blocks outside repeat the outermost ones, as for the prediction.
-  Vec nearest(int row, int col) const { return at(std::clamp(row, 0, rows_ - 1), std::clamp(col, 0, cols_ - 1)); }
+  Vec nearest(int row, int col) const { return at(nearest_row(row), nearest_col(col)); }
+  int nearest_row(int row) const { return std::clamp(row, 0, rows_ - 1); }
+  int nearest_col(int col) const { return std::clamp(col, 0, cols_ - 1); }
 
   Square square(int row, int col, int n) const {
     return {row, col, n, std::min(n, rows_ - row), std::min(n, cols_ - col)};
   }
   // The square that a block is part of.
   Square around(int row, int col) const {
-    const int n = size_[row * cols_ + col] / kBlock;
+    const int n = b_.size[row * cols_ + col] / kBlock;
     return square(row / n * n, col / n * n, n);
   }
 
-  void write(const Square& s, const Vec& v, int n) {
+  void write(const Square& s, const Motion& m, int n) {
     for (int row = s.row; row < s.row + s.rows; ++row)
       for (int col = s.col; col < s.col + s.cols; ++col) {
         const int i = row * cols_ + col;
-        dx_[i] = static_cast<int16_t>(v.x);
-        dy_[i] = static_cast<int16_t>(v.y);
-        size_[i] = static_cast<uint8_t>(n * kBlock);
+        b_.dx[i] = static_cast<int16_t>(m.v.x);
+        b_.dy[i] = static_cast<int16_t>(m.v.y);
+        b_.size[i] = static_cast<uint8_t>(n * kBlock);
+        b_.compound[i] = m.compound;
       }
   }
 
@@ -98,18 +114,27 @@ class TreeField {
     return result;
   }
 
-  // Squares of four parts with one vector become one square.
+  // Bits of whether a square is predicted by both references.
+  uint32_t compound_bits(const Square& s, bool compound) const {
+    int count = 0;
+    if (s.col > 0) count += b_.compound[s.row * cols_ + s.col - 1];
+    if (s.row > 0) count += b_.compound[(s.row - 1) * cols_ + s.col];
+    if (s.row == 0 || s.col == 0) count *= 2;
+    return kCompoundBits[count][compound];
+  }
+
+  // Squares of four parts that are predicted alike become one square.
   void join() {
     for (int n = 1; n < kTreeBlocks; n *= 2)
       for (int row = 0; row < rows_; row += 2 * n)
         for (int col = 0; col < cols_; col += 2 * n) {
           const Square whole = square(row, col, 2 * n);
-          const Vec v = at(row, col);
+          const Motion m = motion(row, col);
           bool same = true;
           for (int r = row; r < row + whole.rows; ++r)
             for (int c = col; c < col + whole.cols; ++c)
-              same = same && at(r, c) == v && size_[r * cols_ + c] == n * kBlock;
-          if (same) write(whole, v, 2 * n);
+              same = same && motion(r, c) == m && b_.size[r * cols_ + c] == n * kBlock;
+          if (same) write(whole, m, 2 * n);
         }
   }
 
@@ -127,8 +152,7 @@ class TreeField {
     return (row & 1) * 2 + (col & 1) + (row & 2) * 4 + (col & 2) * 2;
   }
 
-  int16_t *dx_, *dy_;
-  uint8_t* size_;
+  Blocks b_;
   int rows_, cols_;
 };
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,14 @@ import torch
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.neural import hevc_qp
-from lvc.codecs.swiftframe import WINDOW, Planes, Reference, pad_to_blocks, predict_frame
-from lvc.codecs.swiftquant import choose_symbols
-from lvc.entropy.symbols import ReadSymbols, SymbolCoder, WriteSymbols
+from lvc.codecs.ratecontrol import code_frame, rate_controller
+from lvc.codecs.swiftcoding import InterCoder, Reference
+from lvc.codecs.swiftframe import WINDOW, Planes, pad_to_blocks
+from lvc.entropy.symbols import DirectCoder, ReadSymbols, WriteSymbols
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
-from lvc.models.swiftmotion import VECTOR_MAX
+from lvc.models.swiftmotion import VECTOR_MAX, CompoundContext
 from lvc.ops.blockdct import quantizer_step
-from lvc.ops.blockmotion import BLOCK, MAX_EFFORT, BlockMotion, Field, search
+from lvc.ops.blockmotion import BLOCK, MAX_EFFORT, BlockMotion, Field, Second, chain, disagreement, search
 from lvc.types import MAX_QUALITY, EncodeOptions, Frame, Packet, PacketKind, VideoInfo
 from lvc.weights import SwiftWeights, load_swift_weights
 
@@ -28,13 +31,21 @@ CASCADE = (5, -1, 1, -1)
 """Qualities of the P frames relative to the one asked for, by the place in the group of pictures modulo 4: what
 every fourth frame gets is worth more than it costs, since the following ones are predicted from it."""
 
+ANCHORS = len(CASCADE)
+"""Second references are the I frame and every so many frames from it on: those of the best quality."""
+
 _EFFORT = 2
+
+
+def frame_quality(quality: int, place: int) -> int:
+    """Quality of the P frame at a place 1, 2, ... in its group of pictures."""
+    return min(MAX_QUALITY, max(0, quality + CASCADE[place % len(CASCADE)]))
 
 
 class SwiftCodec:
     """swift with its weights.
 
-    Parameter in a codec string: ``effort=0..3``, how hard the encoder looks for motion.
+    Parameter in a codec string: ``effort=0..3``, how hard the encoder looks for motion; from 1 on, for transforms.
     """
 
     name = "swift"
@@ -62,36 +73,78 @@ class SwiftCodec:
         return SwiftDecoder(self.weights, header.video)
 
 
+@dataclass
+class _Anchor:
+    """A second reference: planes of whole blocks, its displacement from the former frame's blocks, its age."""
+
+    planes: Planes
+    field: Field
+    age: int
+
+
 class _State:
     """What a P frame refers to; encoder and decoder hold the same."""
 
-    def __init__(self, weights: SwiftWeights, video: VideoInfo) -> None:
+    def __init__(self, weights: SwiftWeights, video: VideoInfo, threads: int) -> None:
         self.model, self.video = weights.model, video
+        self.coder = InterCoder(weights.model, threads)
         self.hevc = HevcIntra()
         self.reference: Reference | None = None
         self.field: Field | None = None
         self.sizes: npt.NDArray[np.uint8] | None = None
+        self.anchor: _Anchor | None = None
+        self.compound: npt.NDArray[np.bool_] | None = None
+        self.place = 0  # of the reference: frames since the I frame
         self.shape = -(-video.height // BLOCK), -(-video.width // BLOCK)
 
     def intra(self, frame: Frame) -> None:
         """An I frame was decoded."""
-        self.reference = Reference(pad_to_blocks(frame.planes), None)
-        self.field = self.sizes = None
+        self.reference = Reference(pad_to_blocks(frame.planes))
+        self.field = self.sizes = self.anchor = self.compound = None
+        self.place = 0
 
-    def inter(self, coder: SymbolCoder, quality: int, current: Planes | None = None,
-              motion: BlockMotion | None = None) -> None:
-        """Code a P frame: its whole blocks and the motion found for it, or None for both when reading."""
+    def inter(self, coder: DirectCoder, quality: int, current: Planes | None = None,
+              motion: BlockMotion | None = None, try_sizes: bool = True) -> None:
+        """Code a P frame: its whole blocks and the motion found for it, or None for both when reading.
+
+        Without try_sizes, all transforms are 8x8.
+        """
         assert self.reference is not None
         vectors, sizes = (None, None) if motion is None else (
             np.clip(motion.vectors, -VECTOR_MAX, VECTOR_MAX), motion.sizes)
-        self.field, self.sizes = self.model.motion(coder, vectors, sizes, self.shape, quality, self.field, self.sizes)
-        prediction = predict_frame(self.reference, self.field, quality)
-        symbols = None
-        if current is not None:
-            chosen = choose_symbols(self.model.entropy, prediction.residual(current), prediction.context)
-            symbols = chosen[None]
-        symbols = self.model.entropy(coder, symbols, prediction.context)[0]
-        self.reference = Reference(prediction.reconstruct(symbols, self.model.filter), symbols)
+        networks = self.coder.networks
+        self.field, self.sizes = networks.motion.code(coder, vectors, sizes, self.shape, quality, self.field,
+                                                      self.sizes)
+        second = self._second(coder, quality, None if motion is None else motion.compound)
+        decoded = self.coder.code(coder, self.reference, self.field, self.sizes, quality, second=second,
+                                  current=current, try_sizes=try_sizes)
+        self._age()
+        self.reference = decoded
+
+    def _second(self, coder: DirectCoder, quality: int, compound: npt.NDArray[np.bool_] | None) -> Second | None:
+        """Code which squares take the second reference as well; None where there is none."""
+        if self.anchor is None:
+            return None
+        assert self.reference is not None
+        assert self.field is not None
+        assert self.sizes is not None
+        vectors = chain(self.field, self.anchor.field)
+        difference = disagreement(self.reference.planes[0], self.field, self.anchor.planes[0], vectors)
+        self.compound = self.coder.networks.motion.code_compound(coder, compound, CompoundContext(
+            self.field, self.sizes, vectors, difference * 64 // quantizer_step(quality), self.compound,
+            self.anchor.age, quality))
+        return Second(self.anchor.planes, vectors, self.compound)
+
+    def _age(self) -> None:
+        """A frame was decoded: its reference becomes the second one of those to come, or that moves further away."""
+        assert self.reference is not None
+        assert self.field is not None
+        if self.model.config.references > 1:
+            if self.place % ANCHORS == 0:
+                self.anchor = _Anchor(self.reference.planes, self.field, 2)
+            elif self.anchor is not None:
+                self.anchor = _Anchor(self.anchor.planes, chain(self.field, self.anchor.field), self.anchor.age + 1)
+        self.place += 1
 
     def frame(self, pts: int) -> Frame:
         """The decoded frame, at the video's size."""
@@ -103,45 +156,59 @@ class _State:
 
 
 class SwiftEncoder:
-    """One packet a frame, no delay."""
+    """One packet a frame, no delay.
+
+    Attributes:
+        rate_control: chooses the qualities if a bitrate was asked for; else None.
+    """
 
     codec_data = b""
 
     def __init__(self, weights: SwiftWeights, video: VideoInfo, options: EncodeOptions, effort: int) -> None:
-        self._state = _State(weights, video)
+        self._threads = options.threads or torch.get_num_threads()
+        self._state = _State(weights, video, self._threads)
         self._options, self._effort = options, effort
+        self.rate_control = rate_controller(video, options, CASCADE)
         self._count = 0
-        if options.threads:
-            torch.set_num_threads(options.threads)
 
     @torch.inference_mode()
     def push(self, frame: Frame) -> list[Packet]:
         """Code a frame. Raises UsageError if it is not of the video's size."""
-        state, quality = self._state, self._options.quality
-        video = state.video
+        before = self._state
+        video = before.video
         if (frame.width, frame.height) != (video.width, video.height):
             raise UsageError(f"frame of {frame.width}x{frame.height} in a video of {video.width}x{video.height}")
         period = self._options.intra_period
         place = self._count % period if period > 0 else self._count
         self._count += 1
-        intra = place == 0
-        if intra:
+
+        def attempt(quality: int) -> Packet:
+            # Attributes are replaced, never changed in place, so a shallow copy is a branch of its own.
+            self._state = copy.copy(before)
+            return self._code(frame, place, quality)
+
+        time = float(frame.pts * video.time_base)
+        return [code_frame(self.rate_control, self._options.quality, place, time, attempt)]
+
+    def _code(self, frame: Frame, place: int, quality: int) -> Packet:
+        state = self._state
+        if place == 0:
             payload = state.hevc.encode(frame, hevc_qp(quality))
             state.intra(state.hevc.decode(payload, frame.width, frame.height))
-        else:
-            quality = min(MAX_QUALITY, max(0, quality + CASCADE[place % len(CASCADE)]))
-            payload = self._inter(frame, quality)
-        return [Packet(PacketKind.INTRA if intra else PacketKind.INTER, payload, frame.pts, quality)]
+            return Packet(PacketKind.INTRA, payload, frame.pts, quality)
+        quality = frame_quality(quality, place)
+        return Packet(PacketKind.INTER, self._inter(frame, quality), frame.pts, quality)
 
     def _inter(self, frame: Frame, quality: int) -> bytes:
         state = self._state
         assert state.reference is not None
         current = pad_to_blocks(frame.planes)
         lagrangian = SEARCH_LAGRANGIAN * quantizer_step(quality) / 16
-        motion = search(current[0], state.reference.planes[0], lagrangian, previous=state.field, window=WINDOW,
-                        effort=self._effort, threads=max(1, self._options.threads))
+        second = None if state.anchor is None else (state.anchor.planes[0], state.anchor.field)
+        motion = search(current[0], state.reference.planes[0], lagrangian, previous=state.field, second=second,
+                        window=WINDOW, effort=self._effort, threads=self._threads)
         coder = WriteSymbols()
-        state.inter(coder, quality, current, motion)
+        state.inter(coder, quality, current, motion, try_sizes=self._effort > 0)
         return coder.finish()
 
     def flush(self) -> list[Packet]:
@@ -153,7 +220,7 @@ class SwiftDecoder:
     """One frame a packet, no delay."""
 
     def __init__(self, weights: SwiftWeights, video: VideoInfo) -> None:
-        self._state = _State(weights, video)
+        self._state = _State(weights, video, torch.get_num_threads())
 
     @torch.inference_mode()
     def push(self, packet: Packet) -> list[Frame]:

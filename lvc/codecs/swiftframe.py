@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,23 +11,23 @@ import torch
 from torch import Tensor
 
 from lvc.models.swift import AUX, CONTEXT_MAX, SwiftContext, symbol_context
-from lvc.models.swiftfilter import INPUT_SCALE, SwiftFilter
+from lvc.models.swiftfilter import SIZE_AUX, SwiftFilter, corrected, filter_input, from_cells, to_cells
 from lvc.ops.blockdct import (
-    FRACTION_SHIFT,
+    COEFFICIENTS,
     forward_dct,
     in_steps,
     inverse_dct,
     magnitude_context,
     quantizer_step,
-    quarter_steps,
 )
-from lvc.ops.blockmotion import BLOCK, Field, predict
+from lvc.ops.blockmotion import BLOCK, Field, Second, predict
 from lvc.types import Plane
 
 WINDOW = "cosine"
 """Blending of neighbouring blocks' predictions."""
 
 Planes = tuple[Plane, Plane, Plane]
+Sizes = npt.NDArray[np.uint8]
 
 _LOG = np.minimum(CONTEXT_MAX, np.round(8.0 * np.log2(1.0 + np.arange(4096)))).astype(np.uint8)
 
@@ -50,12 +51,23 @@ def _tensors(planes: Planes) -> tuple[Tensor, Tensor, Tensor]:
     return y, u, v
 
 
+def _cells(planes: Planes) -> Tensor:
+    y, u, v = (torch.from_numpy(p.astype(np.float64))[None, None] for p in planes)
+    return to_cells(y, u, v)
+
+
 @dataclass
 class Reference:
-    """The former decoded frame, of whole blocks: planes, its symbols (96, h, w) or None after an I frame."""
+    """The former decoded frame, of whole blocks.
+
+    Attributes:
+        planes: its samples.
+        symbols, sizes: its residual (96, h, w) and the transforms of that (h, w); None after an I frame.
+    """
 
     planes: Planes
-    symbols: Tensor | None
+    symbols: Tensor | None = None
+    sizes: Sizes | None = None
 
 
 @dataclass
@@ -65,50 +77,104 @@ class Prediction:
     Attributes:
         planes: of whole blocks.
         quality: 0..63.
+        sizes: of the residual's transforms, uint8 (h, w) of 8, 16 and 32.
         context: of the residual's entropy model.
-        quarters: (96, h, w), the prediction's transform in quarters of a step.
     """
 
     planes: Planes
     quality: int
+    sizes: Sizes
     context: SwiftContext
-    quarters: Tensor
+    _transforms: dict[int, Tensor]
 
     @property
     def step(self) -> int:
         return quantizer_step(self.quality)
 
+    def with_sizes(self, sizes: Sizes) -> Prediction:
+        """The same with other transforms of the residual."""
+        def magnitudes(size: int) -> Tensor:
+            if size not in self._transforms:
+                self._transforms[size] = magnitude_context(forward_dct(*_tensors(self.planes), size), self.step)
+            return self._transforms[size]
+
+        aux = self.context.aux.clone()
+        aux[0, -SIZE_AUX:] = torch.from_numpy(size_aux(sizes))
+        context = replace(self.context, prediction=_mixed(magnitudes, sizes).float()[None], aux=aux)
+        return Prediction(self.planes, self.quality, sizes, context, self._transforms)
+
     def residual(self, current: Planes) -> Tensor:
         """Coefficients (96, h, w) of current - prediction in units of their steps, float64."""
-        pairs = zip(_tensors(current), _tensors(self.planes))
-        return in_steps(forward_dct(*(a - b for a, b in pairs)), self.step)
+        y, u, v = (a - b for a, b in zip(_tensors(current), _tensors(self.planes)))
+        return in_steps(_mixed(lambda size: forward_dct(y, u, v, size), self.sizes), self.step)
 
-    def filter_inputs(self, symbols: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What SwiftFilter takes, for symbols (96, h, w)."""
-        return (self.quarters + symbols * INPUT_SCALE)[None], symbols[None], self.context.aux
-
-    def reconstruct(self, symbols: Tensor, loop_filter: SwiftFilter | None) -> Planes:
-        """Symbols (96, h, w) -> decoded planes of whole blocks."""
-        values = symbols * 2**FRACTION_SHIFT
-        if loop_filter is not None:
-            values = values + loop_filter(*self.filter_inputs(symbols))[0]
-        residual = inverse_dct(values, self.step)
+    def decoded(self, symbols: Tensor) -> Planes:
+        """Symbols (96, h, w) -> planes of whole blocks, not filtered."""
+        residual = [torch.zeros(p.shape, dtype=torch.float64) for p in self.planes]
+        for size in np.unique(self.sizes):
+            part = symbols * torch.from_numpy(self.sizes == size)
+            residual = [a + b for a, b in zip(residual, inverse_dct(part, self.step, int(size)))]
         y, u, v = ((torch.from_numpy(p.astype(np.float64)) + r).clamp(0, 255).to(torch.uint8).numpy()
                    for p, r in zip(self.planes, residual))
         return y, u, v
 
+    def filtered(self, decoded: Planes, loop_filter: SwiftFilter) -> Planes:
+        """Decoded planes after the in-loop filter."""
+        cells, steps = _cells(decoded), torch.tensor([self.step])
+        x = filter_input(cells, _cells(self.planes), self.context.aux[:, -SIZE_AUX:], self.context.quality, steps)
+        y, u, v = (p[0, 0].to(torch.uint8).numpy() for p in from_cells(corrected(cells, loop_filter(x), steps)))
+        return y, u, v
 
-def predict_frame(reference: Reference, vectors: Field, quality: int) -> Prediction:
-    """Prediction of a frame by a field, and the contexts of its residual."""
-    planes = predict(reference.planes, vectors, window=WINDOW)
-    coefficients, step = forward_dct(*_tensors(planes)), quantizer_step(quality)
-    context = magnitude_context(coefficients, step)
-    aux = torch.from_numpy(_aux(reference, planes, vectors, quality))
-    former = (torch.zeros(context.shape) if reference.symbols is None
-              else symbol_context(_shifted(reference.symbols, vectors)))
-    return Prediction(planes, quality, SwiftContext(
-        context.float()[None], former[None], aux.float()[None], torch.tensor([quality])),
-        quarter_steps(coefficients, step))
+    def where_coded(self, symbols: Tensor, there: Planes, elsewhere: Planes) -> Planes:
+        """Samples of ``there`` in the transforms that have symbols (96, h, w), of ``elsewhere`` in the others."""
+        coded = np.zeros(self.sizes.shape, np.bool_)
+        for size in np.unique(self.sizes):
+            coded |= (self.sizes == size) & _any_in_squares((symbols != 0).any(0).numpy(), int(size) // 8)
+        y, u, v = (np.where(coded.repeat(n, 0).repeat(n, 1), a, b)
+                   for n, a, b in zip((BLOCK, BLOCK // 2, BLOCK // 2), there, elsewhere))
+        return y, u, v
+
+
+def _any_in_squares(x: npt.NDArray[np.bool_], f: int) -> npt.NDArray[np.bool_]:
+    """Whether any of each square of f x f positions is set, at every one of them."""
+    h, w = x.shape
+    padded = np.pad(x, ((0, -h % f), (0, -w % f)))
+    squares = padded.reshape(padded.shape[0] // f, f, padded.shape[1] // f, f).any((1, 3))
+    return squares.repeat(f, 0).repeat(f, 1)[:h, :w]
+
+
+def _mixed(transform: Callable[[int], Tensor], sizes: Sizes) -> Tensor:
+    """What transform(size) gives (., h, w), for each size where that is the size."""
+    first, *others = (int(size) for size in np.unique(sizes))
+    out = transform(first)
+    for size in others:
+        out = torch.where(torch.from_numpy(sizes == size), transform(size), out)
+    return out
+
+
+def size_map(sizes: Sizes) -> Tensor:
+    """Sizes (h, w) as SwiftSizes takes them."""
+    return torch.from_numpy(sizes.astype(np.float32))[None, None]
+
+
+def size_aux(sizes: Sizes) -> npt.NDArray[np.uint8]:
+    """(3, h, w): transform sizes 0, 24, 48, and a block's row and column in its transform times 16."""
+    h, w = sizes.shape
+    blocks = sizes // 8
+    return np.stack((blocks // 2 * 24, np.arange(h, dtype=np.uint16)[:, None] % blocks * 16,
+                     np.arange(w, dtype=np.uint16)[None] % blocks * 16)).astype(np.uint8)
+
+
+def predict_frame(reference: Reference, vectors: Field, quality: int, second: Second | None = None) -> Prediction:
+    """Prediction of a frame by a field, and the contexts of its residual, all transforms 8x8."""
+    planes = predict(reference.planes, vectors, second=second, window=WINDOW)
+    aux = torch.from_numpy(_aux(reference, planes, vectors, quality)).float()[None]
+    _, h, w = vectors.shape
+    empty = torch.zeros(1, COEFFICIENTS, h, w)
+    former = empty if reference.symbols is None else symbol_context(_shifted(reference.symbols, vectors))[None]
+    context = SwiftContext(empty, former, aux, torch.tensor([quality]))
+    sizes = np.full((h, w), 8, np.uint8)
+    return Prediction(planes, quality, sizes, context, {}).with_sizes(sizes)
 
 
 def _shifted(symbols: Tensor, vectors: Field) -> Tensor:
@@ -121,7 +187,7 @@ def _shifted(symbols: Tensor, vectors: Field) -> Tensor:
 
 
 def _aux(reference: Reference, planes: Planes, vectors: Field, quality: int) -> npt.NDArray[np.uint8]:
-    """(8, h, w): quality, whether the reference is an I frame, motion (2), its change (2), change of luma, zero."""
+    """(10, h, w): quality, whether the reference is an I frame, motion (2), its change (2), change of luma, zeros."""
     _, h, w = vectors.shape
     aux = np.zeros((AUX, h, w), np.uint8)
     aux[0] = quality

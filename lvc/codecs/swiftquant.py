@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from lvc.codecs.swiftframe import Planes, Prediction, Sizes, size_map
 from lvc.entropy.symbols import RecordSymbols
 from lvc.models.swift import GROUPS, LUMA_GROUPS, SwiftContext, SwiftEntropy
+from lvc.models.swiftmodel import SwiftModel
 from lvc.ops.blockdct import CHROMA_STEP, LUMA
 
 LAGRANGIAN = 7.5
@@ -17,6 +22,12 @@ CHROMA_WEIGHT = 2.0
 
 ROUNDING = 0.33
 """Of the first guess: magnitudes are rounded up from a fraction of 1 - ROUNDING on."""
+
+
+def weighted_error(planes: Planes, wanted: Planes) -> float:
+    """Sum of squared errors, chroma by CHROMA_WEIGHT."""
+    return sum(weight * float(np.square(a.astype(np.int32) - b).sum(dtype=np.int64))
+               for weight, a, b in zip((1.0, CHROMA_WEIGHT, CHROMA_WEIGHT), planes, wanted))
 
 
 def first_guess(coefficients: Tensor) -> Tensor:
@@ -30,8 +41,8 @@ def _weights() -> Tensor:
     return weight
 
 
-def choose_symbols(model: SwiftEntropy, coefficients: Tensor, context: SwiftContext) -> Tensor:
-    """Coefficients in steps (96, h, w) -> the integers to code.
+def choose_symbols(model: SwiftEntropy, coefficients: Tensor, context: SwiftContext) -> tuple[Tensor, Tensor]:
+    """Coefficients in steps (96, h, w) -> the integers to code, and what each position costs (h, w), in bits.
 
     The distributions are those that a first guess leads to. Each coefficient takes the value of least cost, bits
     plus weighted squared error; then each block the number of groups of least cost, flags included.
@@ -58,8 +69,57 @@ def choose_symbols(model: SwiftEntropy, coefficients: Tensor, context: SwiftCont
         symbols[a:b] = best
         cost[k] = best_cost.sum(0)
         empty[k] = (w * value.square()).sum(0)
-    _truncate(symbols, cost, empty, flag_bits)
-    return symbols
+    return symbols, _truncate(symbols, cost, empty, flag_bits)
+
+
+def choose_sizes(model: SwiftModel, prediction: Prediction, current: Planes, motion_sizes: Sizes,
+                 former_sizes: Sizes | None) -> Sizes:
+    """The transform sizes of least cost: uint8 (h, w) of 8, 16 and 32. Each is tried on the whole frame.
+
+    Args:
+        prediction: with 8x8 transforms.
+        motion_sizes: squares of the motion.
+        former_sizes: transforms of the former frame.
+    """
+    former = None if former_sizes is None else size_map(former_sizes)
+
+    def cost(size: int) -> Tensor:
+        trial = prediction.with_sizes(np.full_like(prediction.sizes, size))
+        return choose_symbols(model.entropy, trial.residual(current), trial.context)[1]
+
+    def flag_bits(size: int) -> Tensor:
+        return model.sizes.flag_bits(size, prediction.context, size_map(motion_sizes), former)[0]
+
+    return best_sizes(cost, flag_bits, prediction.sizes.shape)
+
+
+def best_sizes(cost: Callable[[int], Tensor], flag_bits: Callable[[int], Tensor], shape: tuple[int, ...]) -> Sizes:
+    """The sizes (h, w) of least cost.
+
+    Args:
+        cost: bits of each position (h, w) if all transforms are of a size.
+        flag_bits: bits that it takes to say whether a square is split or not, (2, h // f, w // f), f = size // 8.
+        shape: (h, w).
+    """
+    def squares(x: Tensor, f: int) -> Tensor:
+        h, w = (n // f * f for n in x.shape)
+        return x[:h, :w].reshape(h // f, f, w // f, f).sum((1, 3))
+
+    best, sizes = cost(8), torch.full(shape, 8, dtype=torch.uint8)
+    for size in (16, 32):
+        f = size // 8
+        rows, columns = (n // f for n in sizes.shape)
+        if not rows or not columns:
+            break
+        split, joined = flag_bits(size)
+        apart, together = squares(best, f) + split, squares(cost(size), f) + joined
+        join = (together < apart).repeat_interleave(f, 0).repeat_interleave(f, 1)
+        area = sizes[: rows * f, : columns * f]
+        area[join] = size
+        # The first position stands for the square on the next level.
+        best = torch.zeros_like(best)
+        best[: rows * f : f, : columns * f : f] = torch.minimum(apart, together)
+    return sizes.numpy()
 
 
 def _flag_bits(model: SwiftEntropy, record: RecordSymbols) -> Tensor:
@@ -75,9 +135,9 @@ def _flag_bits(model: SwiftEntropy, record: RecordSymbols) -> Tensor:
     return torch.stack([model.flag_distribution.bits(zeros + v, index) for v in (0, 1)])
 
 
-def _truncate(symbols: Tensor, cost: Tensor, empty: Tensor, flag_bits: Tensor) -> None:
-    """Empty the groups of each block from where on that is cheaper; in place."""
-    n = len(LUMA_GROUPS)
+def _truncate(symbols: Tensor, cost: Tensor, empty: Tensor, flag_bits: Tensor) -> Tensor:
+    """Empty the groups of each block from where on that is cheaper; in place. Returns the least cost."""
+    n, least = len(LUMA_GROUPS), torch.zeros(cost.shape[1:])
     for first, last in ((0, n), (n, len(GROUPS))):
         # total[r]: cost of keeping the first r groups of this kind of plane.
         totals = []
@@ -87,7 +147,9 @@ def _truncate(symbols: Tensor, cost: Tensor, empty: Tensor, flag_bits: Tensor) -
             if first + r < last:
                 flags = flags + flag_bits[0, first + r]
             totals.append(kept + dropped + flags)
-        reach = torch.stack(totals).argmin(0)
+        lowest, reach = torch.stack(totals).min(0)
+        least += lowest
         for r in range(last - first):
             a, b = GROUPS[first + r]
             symbols[a:b] *= reach > r
+    return least

@@ -8,6 +8,7 @@ share every line of the reconstruction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -58,8 +59,8 @@ class Estimate:
         bits: (N,) tensor of bits a sample, summed over all calls since the last ``take``.
     """
 
-    def __init__(self, noise: bool = True) -> None:
-        self.noise = noise
+    def __init__(self, noise: bool = True, generators: Sequence[torch.Generator] | None = None) -> None:
+        self.noise, self._generators = noise, generators
         self.bits: Tensor | float = 0.0
 
     def take(self) -> Tensor:
@@ -79,7 +80,7 @@ class Estimate:
                 # The distributions learn from the symbols as they are coded, the latents from a smooth
                 # version of the rate: values plus noise, under scales that are not so small that a value
                 # just beyond 1/2 would outweigh all others.
-                noisy = y + torch.rand_like(y) - 0.5 - (centre if mean is None else mean.detach())
+                noisy = y + self._uniform(y) - (centre if mean is None else mean.detach())
                 smooth = logistic_bits(noisy, index.detach().clamp_min(SMOOTH_INDEX))
                 bits = bits + (smooth - smooth.detach())
             self._count(bits)
@@ -91,12 +92,19 @@ class Estimate:
         with torch.autocast(z.device.type, enabled=False):
             z = z.float()
             z_hat = round_ste(z).clamp(-limit, limit)
-            value = z + torch.rand_like(z) - 0.5 if self.noise else z_hat
+            value = z + self._uniform(z) if self.noise else z_hat
             columns = value.transpose(0, 1).reshape(shape[1], 1, -1)
             likelihood = density_likelihood(density, columns)
             likelihood = likelihood.reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1)
             self._count(-torch.log2(likelihood.clamp_min(LIKELIHOOD_MIN)))
         return z_hat
+
+    def _uniform(self, like: Tensor) -> Tensor:
+        """Noise within +-1/2 of the shape of ``like``."""
+        if self._generators is None:
+            return torch.rand_like(like) - 0.5
+        return torch.stack([torch.rand(like.shape[1:], generator=g, device=like.device)
+                            for g in self._generators]) - 0.5
 
     def _count(self, bits: Tensor) -> None:
         self.bits = self.bits + bits.flatten(1).sum(1)

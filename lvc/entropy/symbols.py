@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -30,6 +31,26 @@ class SymbolCoder(Protocol):
             index: integers 0..63 in float32, of the same shape.
         """
         ...
+
+
+Integers = npt.NDArray[np.int16] | npt.NDArray[np.int32]
+
+
+class DirectCoder(Protocol):
+    """Writes or reads integers that are there without gaps, in numpy: what the networks in C++ code with."""
+
+    def code(self, values: Integers | None, index: npt.NDArray[np.uint8], distribution: TableDistribution) -> Integers:
+        """Code integers; returns them.
+
+        Args:
+            values: int16 or int32 of any shape, or None when reading (int32 are given back then).
+            index: 0..63, of the same shape.
+        """
+        ...
+
+
+def _within(values: Integers) -> bool:
+    return not values.size or -SYMBOL_MAX <= int(values.min()) <= int(values.max()) <= SYMBOL_MAX
 
 
 class EstimateSymbols:
@@ -86,6 +107,14 @@ class WriteSymbols:
                            distribution.cdf)
         return value * mask
 
+    def code(self, values: Integers | None, index: npt.NDArray[np.uint8], distribution: TableDistribution) -> Integers:
+        """As of DirectCoder."""
+        assert values is not None
+        if not _within(values):
+            raise ValueError(f"a symbol is beyond {SYMBOL_MAX}")
+        self._encoder.push(values, index, distribution.cdf)
+        return values
+
     def finish(self) -> bytes:
         return self._encoder.finish()
 
@@ -98,11 +127,16 @@ class ReadSymbols:
 
     def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
                 distribution: TableDistribution) -> Tensor:
-        values: np.ndarray = self._decoder.pull(index[mask].to(torch.uint8).numpy(), distribution.cdf)
-        if values.size and not -SYMBOL_MAX <= int(values.min()) <= int(values.max()) <= SYMBOL_MAX:
-            raise CorruptStreamError(f"a symbol is beyond {SYMBOL_MAX}")
+        values = self.code(None, index[mask].to(torch.uint8).numpy(), distribution)
         result = torch.zeros(mask.shape, dtype=torch.float32)
         result[mask] = torch.from_numpy(values).float()
+        return result
+
+    def code(self, values: Integers | None, index: npt.NDArray[np.uint8], distribution: TableDistribution) -> Integers:
+        """As of DirectCoder."""
+        result = self._decoder.pull(index, distribution.cdf)
+        if not _within(result):
+            raise CorruptStreamError(f"a symbol is beyond {SYMBOL_MAX}")
         return result
 
     def close(self) -> None:

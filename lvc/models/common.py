@@ -52,11 +52,18 @@ class LatentCodec(nn.Module):
         """Height and width of the input must be multiples of this."""
         return self.stride * self.entropy.downscale
 
-    def forward(self, coder: Coder, x: Tensor | None, quality: Tensor, size: tuple[int, int]) -> Tensor:
-        """Code x (N, channels, *size), None when reading; returns its reconstruction."""
-        y = None
-        if x is not None:
-            y = self.analysis(x) * self.log_gain(quality).exp()
+    def latent(self, x: Tensor, quality: Tensor) -> Tensor:
+        """x (N, channels, H, W) -> what is rounded and coded, (N, latent channels, H/stride, W/stride)."""
+        return cast(Tensor, self.analysis(x) * self.log_gain(quality).exp())
+
+    def forward(self, coder: Coder, x: Tensor | None, quality: Tensor, size: tuple[int, int],
+                y: Tensor | None = None) -> Tensor:
+        """Code x (N, channels, *size), None when reading; returns its reconstruction.
+
+        An encoder may give a latent ``y`` of its own choice, in which case x is not looked at.
+        """
+        if y is None and x is not None:
+            y = self.latent(x, quality)
         latent_size = (size[0] // self.stride, size[1] // self.stride)
         y_hat = self.entropy(coder, y, quality, latent_size)
         return cast(Tensor, self.synthesis(y_hat * self.log_inverse_gain(quality).exp()))

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lvc.coding import CdfTables
 from lvc.models.dvc import InterModel
 from lvc.models.intra import IntraModel
+from lvc.models.swiftmodel import SwiftModel
+from lvc.ops.blockmotion import BLOCK
 from lvc.ops.compressai_adapter import GDN, EntropyBottleneck
 from lvc.ops.integer import IntConv2d
 
@@ -61,6 +63,27 @@ def kmac_per_pixel(model: InterModel | IntraModel, *, motion_estimation: bool = 
             forward(current)
         kmac.append(count() / (1000.0 * side * side))
     return Complexity(encode=kmac[0], decode=kmac[1])
+
+
+_SQUARES = 1 / 32**2 + 1 / 16**2
+_SWIFT_POSITIONS = {"filter.": 1 / 4**2, "sizes.": 2 * _SQUARES, "motion.splits.": _SQUARES}
+"""How often layers run for each luma sample, by the beginnings of their names; all others: once a block. Sizes are
+asked for in two passes."""
+
+
+def swift_decode_kmac_per_pixel(model: SwiftModel) -> float:
+    """Thousands of multiply-adds a luma sample that swift's decoder needs for the networks of a P frame, at most.
+
+    Counted from the weights of the layers: those of the filter run for each 4x4 luma samples, those that tell how
+    squares are divided for each square of 32 and 16, all others for each 8x8 block (of motion and coefficients
+    only where something is coded, hence at most). Transforms, interpolation and entropy coding are not counted.
+    """
+    total = 0.0
+    for name, layer in model.named_modules():
+        if isinstance(layer, IntConv2d):
+            positions = next((n for start, n in _SWIFT_POSITIONS.items() if name.startswith(start)), 1 / BLOCK**2)
+            total += positions * layer.weight.numel()
+    return total / 1000.0
 
 
 class _Shapes:

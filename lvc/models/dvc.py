@@ -35,6 +35,14 @@ class InterOutput:
     motion_bits: Tensor | None
 
 
+@dataclass
+class Latents:
+    """Latents of one P frame (N, channels, h, w); the one that is None comes from the analysis transform."""
+
+    motion: Tensor | None = None
+    residual: Tensor | None = None
+
+
 class InterModel(nn.Module):
     """Motion estimation, motion autoencoder, motion compensation, residual autoencoder, loop filter."""
 
@@ -60,7 +68,7 @@ class InterModel(nn.Module):
                    4 * self.config.fold * self.space.stride)
 
     def forward(self, coder: Coder, current: Tensor | None, reference: Tensor, quality: Tensor,
-                flow: Tensor | None = None) -> InterOutput:
+                flow: Tensor | None = None, latents: Latents | None = None) -> InterOutput:
         """Code one P frame.
 
         Args:
@@ -69,27 +77,35 @@ class InterModel(nn.Module):
             reference: (N, channels, H, W) the former decoded picture.
             quality: (N,) 0..63.
             flow: motion to code instead of the network's estimate, (N, 2, H * stride / unshuffle, ...).
+            latents: an encoder's own choice of what is coded; with a latent for the motion, no motion is needed.
         """
+        chosen = latents or Latents()
         stride, unshuffle = self.space.stride, self.config.flow.unshuffle
         height, width = reference.shape[2] * stride, reference.shape[3] * stride
         step = quantization_step(quality)[:, None, None, None]
-        if current is not None and flow is None:
+        if current is not None and flow is None and chosen.motion is None:
             flow = self.motion_estimation(self._luma(current), self._luma(reference))
-        motion_step = self.config.motion_step * (step / 3.0).sqrt()
+        motion_step = self.motion_step(quality)
         with torch.autocast(reference.device.type, enabled=False):  # bfloat16 holds no sub-pixel motion
             flow_hat = self.motion(coder, None if flow is None else flow / motion_step, quality,
-                                   (height // unshuffle, width // unshuffle)) * motion_step
+                                   (height // unshuffle, width // unshuffle), chosen.motion) * motion_step
         motion_bits = torch.as_tensor(coder.bits) if isinstance(coder, Estimate) else None
         warped = self.space.warp(reference, flow_hat)
         prediction = warped + self._refinement(warped, reference, flow_hat, step)
         residual = None if current is None else (current - prediction) / step
-        residual_hat = self.residual(coder, residual, quality, (reference.shape[2], reference.shape[3]))
+        residual_hat = self.residual(coder, residual, quality, (reference.shape[2], reference.shape[3]),
+                                     chosen.residual)
         picture = prediction + residual_hat.float() * step
         if self.loop_filter is not None:
             detail = torch.cat((high_pass(picture) / step, high_pass(prediction) / step, residual_hat), 1)
             features = torch.cat((soft_clip(detail), _log_step_plane(step, picture)), 1)
             picture = picture + self.loop_filter(features).float() * step
         return InterOutput(picture, prediction, warped, flow_hat, flow, motion_bits)
+
+    def motion_step(self, quality: Tensor) -> Tensor:
+        """Quantization step of the motion (N, 1, 1, 1), in luma samples (see ModelConfig.motion_step)."""
+        step = quantization_step(quality)[:, None, None, None]
+        return self.config.motion_step * (step / 3.0).sqrt()
 
     def _refinement(self, warped: Tensor, reference: Tensor, flow: Tensor, step: Tensor) -> Tensor:
         flow_plane = resize_flow(flow, (warped.shape[2], warped.shape[3]), 0.125)

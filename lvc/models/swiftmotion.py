@@ -6,11 +6,16 @@ predicted from coded neighbours on all sides; then which squares are split, and 
 quarters, one after the other; then the same for squares of 16. A vector has candidates: neighbours, the former
 frame's vector, and their median. Flags tell whether it equals one of them, in turn, and if none, how far it is from
 the median. A network that sees how the candidates differ chooses the distributions.
+
+Where there is a second reference, a flag for each square of the finished field tells whether it is predicted by
+the mean of both: the large ones first, those of a size in two passes as on a chequer-board.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +40,13 @@ _CANDIDATES = 7
 _LEVELS = 9
 _VECTOR_FEATURES = 3 * _CANDIDATES + _LEVELS + 2
 _SPLIT_FEATURES = 2 * 4 + 4 + 2 + 3
+_COMPOUND_FEATURES = 2 * 4 + 2 + 3 + 5
 _MAX = 63
 _HIDDEN = 127
 
 Ints = npt.NDArray[np.int32]
+Offsets = list[tuple[int, int]]
+Bools = npt.NDArray[np.bool_]
 _LOG = np.minimum(_MAX, np.round(8.0 * np.log2(1.0 + np.arange(512)))).astype(np.int32)
 
 
@@ -58,13 +66,38 @@ def _columns(features: Ints) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(features.T, np.float32))[None, :, None]
 
 
-class SwiftMotion(nn.Module):
-    """Codes a field and its squares."""
+@dataclass(frozen=True, slots=True, eq=False)
+class CompoundContext:
+    """What both sides know before the flags of squares predicted by two references.
 
-    def __init__(self, width: int = 48) -> None:
+    Attributes:
+        field, sizes: int16 [2, h, w] and uint8 [h, w], as coded.
+        second: int16 [2, h, w], the vectors into the second reference.
+        difference: integers [h, w], at least 0: sum of absolute differences of both predictions of each block, in
+            quarters of the quantization step.
+        former: bool [h, w], the flags of the former frame, or None if it had none.
+        age: frames from the second reference to the present one.
+        quality: 0..63.
+    """
+
+    field: npt.NDArray[np.int16]
+    sizes: npt.NDArray[np.uint8]
+    second: npt.NDArray[np.int16]
+    difference: npt.NDArray[np.integer]
+    former: Bools | None
+    age: int
+    quality: int
+
+
+class SwiftMotion(nn.Module):
+    """Codes a field and its squares; with two references, also which squares are predicted by both."""
+
+    def __init__(self, width: int = 48, references: int = 1) -> None:
         super().__init__()
         self.vectors = _head(_VECTOR_FEATURES, _CANDIDATES + 2, width)
         self.splits = _head(_SPLIT_FEATURES, 1, width)
+        if references > 1:
+            self.compound = _head(_COMPOUND_FEATURES, 1, width)
         self.flag_distribution = TableDistribution(1, signed=False)
         self.distribution = TableDistribution(18, signed=True)
 
@@ -81,23 +114,17 @@ class SwiftMotion(nn.Module):
             former, former_sizes: those of the former frame; None after an I frame.
         """
         state = _State(shape, quality, former, former_sizes)
-        for ys, xs, offsets, level in state.roots():
+
+        def vectors(ys: Ints, xs: Ints, offsets: Offsets, level: int) -> None:
             self._code_vectors(coder, state, field, ys, xs, offsets, level)
-        for side, level in ((ROOT, 7), (ROOT // 2, 8)):
-            ys, xs = np.nonzero(state.sizes[::side, ::side] == 8 * side)
-            split = self._code_splits(coder, state, sizes, ys * side, xs * side, side)
-            state.spread(side)
-            half = side // 2
-            offsets = [(0, 0), (-1, 0), (0, -1), (0, half), (half, 0)]
-            for quarter_ys, quarter_xs in state.split(ys[split] * side, xs[split] * side, side):
-                self._code_vectors(coder, state, field, quarter_ys, quarter_xs, offsets, level)
-                state.spread(half, quarter_ys, quarter_xs)
-        return state.field.astype(np.int16), state.sizes
+
+        def splits(ys: Ints, xs: Ints, side: int) -> npt.NDArray[np.bool_]:
+            return self._code_splits(coder, state, sizes, ys, xs, side)
+
+        return state.code(vectors, splits)
 
     def _code_vectors(self, coder: SymbolCoder, state: _State, field: npt.NDArray[np.int16] | None, ys: Ints, xs: Ints,
-                      offsets: list[tuple[int, int]], level: int) -> None:
-        if not len(ys):
-            return
+                      offsets: Offsets, level: int) -> None:
         candidates, fresh, features = state.vector_features(ys, xs, offsets, level)
         index = clamp_ste(self.vectors(_columns(features)) + 30.0, 0, N_SCALES - 1)
         target = None if field is None else field[:, ys, xs].astype(np.int32)
@@ -122,14 +149,29 @@ class SwiftMotion(nn.Module):
 
     def _code_splits(self, coder: SymbolCoder, state: _State, sizes: npt.NDArray[np.uint8] | None, ys: Ints, xs: Ints,
                      side: int) -> npt.NDArray[np.bool_]:
-        if not len(ys):
-            return np.zeros(0, np.bool_)
         index = clamp_ste(self.splits(_columns(state.split_features(ys, xs, side))) + 36.0, 0, N_SCALES - 1)
         split = None
         if sizes is not None:
             split = torch.from_numpy((sizes[ys, xs] < 8 * side).astype(np.float32))[None, None, None]
         mask = torch.ones(1, 1, 1, len(ys), dtype=torch.bool)
         return np.asarray(coder.symbols(split, index, mask, self.flag_distribution)[0, 0, 0].numpy() > 0)
+
+    def code_compound(self, coder: SymbolCoder, compound: Bools | None, context: CompoundContext) -> Bools:
+        """Code which squares are predicted by the mean of two references; returns bool [h, w].
+
+        Args:
+            coder: counts, writes or reads.
+            compound: bool [h, w], the same in all blocks of a square; None when reading.
+            context: of the same h, w.
+        """
+        def flags(ys: Ints, xs: Ints, features: Ints) -> Bools:
+            index = clamp_ste(self.compound(_columns(features)) + 30.0, 0, N_SCALES - 1)
+            value = None if compound is None else torch.from_numpy(compound[ys, xs].astype(np.float32))
+            coded = coder.symbols(None if value is None else value[None, None, None], index,
+                                  torch.ones(1, 1, 1, len(ys), dtype=torch.bool), self.flag_distribution)
+            return np.asarray(coded[0, 0, 0].numpy() > 0)
+
+        return go_through_compound(context, flags)
 
     def freeze(self) -> None:
         """Fix everything that a decoder needs as integers."""
@@ -157,12 +199,37 @@ class _State:
         self.known = np.zeros(shape, np.bool_)
         self.sizes = np.full(shape, 8 * ROOT, np.uint8)
 
-    def roots(self) -> Iterator[tuple[Ints, Ints, list[tuple[int, int]], int]]:
+    def code(self, vectors: Callable[[Ints, Ints, Offsets, int], None],
+             splits: Callable[[Ints, Ints, int], npt.NDArray[np.bool_]]
+             ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
+        """Go through all squares in the order of coding; returns the field and its sizes.
+
+        Args:
+            vectors: codes those of squares at (ys, xs) with candidates at these offsets, at a level 0..8.
+            splits: codes which of the squares at (ys, xs) of that many blocks a side are split.
+        """
+        for ys, xs, root_offsets, level in self.roots():
+            if len(ys):
+                vectors(ys, xs, root_offsets, level)
+            self.known[ys, xs] = True
+        for side, level in ((ROOT, 7), (ROOT // 2, 8)):
+            ys, xs = (places.astype(np.int32) * side for places in np.nonzero(self.sizes[::side, ::side] == 8 * side))
+            split = splits(ys, xs, side) if len(ys) else np.zeros(0, np.bool_)
+            self.spread(side)
+            half = side // 2
+            offsets = [(0, 0), (-1, 0), (0, -1), (0, half), (half, 0)]
+            for quarter_ys, quarter_xs in self.split(ys[split], xs[split], side):
+                if len(quarter_ys):
+                    vectors(quarter_ys, quarter_xs, offsets, level)
+                self.spread(half, quarter_ys, quarter_xs)
+        return self.field.astype(np.int16), self.sizes
+
+    def roots(self) -> Iterator[tuple[Ints, Ints, Offsets, int]]:
         """Positions of the squares' first blocks, grid by grid: (ys, xs, where candidates lie, level 0..6)."""
         i, j = (np.arange(-(-n // ROOT)) for n in self.shape)
         i, j = i[:, None], j[None]
         level = 0
-        grids: list[tuple[npt.NDArray[np.bool_], list[tuple[int, int]]]] = [
+        grids: list[tuple[npt.NDArray[np.bool_], Offsets]] = [
             ((i % 8 == 0) & (j % 8 == 0), [])]
         for s in (4, 2, 1):
             odd_i, odd_j = i % (2 * s) == s, j % (2 * s) == s
@@ -174,38 +241,41 @@ class _State:
             ys, xs = np.nonzero(mask)
             ys, xs = ys.astype(np.int32) * ROOT, xs.astype(np.int32) * ROOT
             yield ys, xs, offsets, level
-            self.known[ys, xs] = True
 
     def spread(self, side: int, ys: Ints | None = None, xs: Ints | None = None) -> None:
         """Give the vectors of first blocks to their whole squares (of all squares of that side, or of some)."""
-        h, w = self.shape
         if ys is None or xs is None:
-            rows, columns = np.arange(h) // side * side, np.arange(w) // side * side
-            squares = self.sizes[rows[:, None], columns[None]] == 8 * side
-            filled = self.field[:, rows[:, None], columns[None]]
-            self.field = np.where(squares, filled, self.field)
+            squares = self.sizes == 8 * side
             self.known[:] = True
+        elif side == 1:
             return
-        for a in range(side):
-            for b in range(side):
-                inside = (ys + a < h) & (xs + b < w)
-                self.field[:, ys[inside] + a, xs[inside] + b] = self.field[:, ys[inside], xs[inside]]
+        else:
+            squares = self._squares(ys, xs, side)
+        self.field = np.where(squares, self._expand(self.field[:, ::side, ::side], side), self.field)
+
+    def _expand(self, squares: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+        """(..., rows, columns) of squares to (..., h, w)."""
+        h, w = self.shape
+        return np.repeat(np.repeat(squares, side, -2), side, -1)[..., :h, :w]
+
+    def _squares(self, ys: Ints, xs: Ints, side: int) -> npt.NDArray[np.bool_]:
+        """Which blocks lie in the squares at (ys, xs)."""
+        squares = np.zeros([-(-n // side) for n in self.shape], np.bool_)
+        squares[ys // side, xs // side] = True
+        return self._expand(squares, side)
 
     def split(self, ys: Ints, xs: Ints, side: int) -> list[tuple[Ints, Ints]]:
         """Split squares; returns the first blocks of their second, third and fourth quarters that lie inside."""
         h, w = self.shape
         half = side // 2
-        for a in range(side):
-            for b in range(side):
-                inside = (ys + a < h) & (xs + b < w)
-                self.sizes[ys[inside] + a, xs[inside] + b] = 4 * side
+        self.sizes[self._squares(ys, xs, side)] = 4 * side
         quarters = []
         for a, b in ((0, half), (half, 0), (half, half)):
             inside = (ys + a < h) & (xs + b < w)
             quarters.append((ys[inside] + a, xs[inside] + b))
         return quarters
 
-    def vector_features(self, ys: Ints, xs: Ints, offsets: list[tuple[int, int]],
+    def vector_features(self, ys: Ints, xs: Ints, offsets: Offsets,
                         level: int) -> tuple[Ints, npt.NDArray[np.bool_], Ints]:
         """Candidates (7, 2, n), the median first; (7, n) which are there and new; features (n, F), 63 at most."""
         h, w = self.shape
@@ -252,3 +322,75 @@ class _State:
         features[:, 15] = self.quality
         features[:, 16] = _MAX if side == ROOT else 0
         return features
+
+
+def _corners(sizes: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:
+    """The first blocks of all squares."""
+    n = sizes.astype(np.int32) // 8
+    i, j = np.indices(sizes.shape, np.int32)
+    ys, xs = np.nonzero((i % n == 0) & (j % n == 0))
+    return ys.astype(np.int32), xs.astype(np.int32)
+
+
+def _fill(target: Bools, ys: Ints, xs: Ints, side: int, values: Bools) -> None:
+    """Put a value into each square, as far as it lies inside."""
+    h, w = target.shape
+    for a in range(side):
+        for b in range(side):
+            inside = (ys + a < h) & (xs + b < w)
+            target[ys[inside] + a, xs[inside] + b] = values[inside]
+
+
+def go_through_compound(context: CompoundContext, flags: Callable[[Ints, Ints, Ints], Bools]) -> Bools:
+    """Go through all squares in the order of coding: flags(ys, xs, features) codes those of some. Bool [h, w]."""
+    result = np.zeros(context.sizes.shape, np.bool_)
+    known = np.zeros_like(result)
+    ys, xs = _corners(context.sizes)
+    for side, odd in ((side, odd) for side in (ROOT, ROOT // 2, 1) for odd in (0, 1)):
+        here = (context.sizes[ys, xs] == 8 * side) & ((ys + xs) // side % 2 == odd)
+        rows, columns = ys[here], xs[here]
+        if len(rows):
+            features = compound_features(context, result, known, rows, columns, side)
+            _fill(result, rows, columns, side, flags(rows, columns, features))
+            _fill(known, rows, columns, side, np.ones(len(rows), np.bool_))
+    return result
+
+
+def compound_features(context: CompoundContext, compound: Bools, known: Bools, ys: Ints, xs: Ints,
+                      side: int) -> Ints:
+    """What tells whether squares take both references: integers [n, F] of magnitude 63 at most.
+
+    Args:
+        context: see there.
+        compound, known: bool [h, w], the flags so far, and where they are known.
+        ys, xs: [n], the first blocks of the squares.
+        side: blocks along a side of the squares.
+    """
+    h, w = context.sizes.shape
+    field, second = context.field.astype(np.int32), context.second.astype(np.int32)
+    features = np.zeros((len(ys), _COMPOUND_FEATURES), np.int32)
+    own = field[:, ys, xs]
+    for k, (a, b) in enumerate(((-1, 0), (0, -1), (side, 0), (0, side))):
+        y, x = np.clip(ys + a, 0, h - 1), np.clip(xs + b, 0, w - 1)
+        there = known[y, x] & (y == ys + a) & (x == xs + b)
+        features[:, k] = there * np.where(compound[y, x], _MAX, -_MAX)
+        features[:, 4 + k] = np.abs(_log(field[:, y, x] - own)).max(0)
+    total, most, count = (np.zeros(len(ys), np.int64) for _ in range(3))
+    for a in range(side):
+        for b in range(side):
+            inside = (ys + a < h) & (xs + b < w)
+            y, x = np.minimum(ys + a, h - 1), np.minimum(xs + b, w - 1)
+            value = np.where(inside, context.difference[y, x], 0)
+            total, most, count = total + value, np.maximum(most, value), count + inside
+    features[:, 8] = _log((total // np.maximum(count, 1) >> 3).astype(np.int32))
+    features[:, 9] = _log((most >> 3).astype(np.int32))
+    features[:, 10] = _MAX if side == ROOT else 0
+    features[:, 11] = _MAX if side == 1 else 0
+    if context.former is not None:
+        features[:, 12] = np.where(context.former[ys, xs], _MAX, -_MAX)
+    features[:, 13] = np.abs(_log(own)).max(0)
+    features[:, 14] = np.abs(_log(second[:, ys, xs] - own)).max(0)
+    features[:, 15] = min(12 * context.age, _MAX)
+    features[:, 16] = context.quality
+    features[:, 17] = _MAX if context.age > 4 else 0
+    return features

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lvc.ops.blockmotion import BLOCK, Field
+from lvc.ops.blockmotion import BLOCK, Field, Second
 from lvc.types import Plane
 
 Ints = npt.NDArray[np.int64]
@@ -45,7 +45,7 @@ LATER_WEIGHT = {
 
 
 def expand(vectors: Field, height: int, width: int, block: int = BLOCK) -> Ints:
-    """One vector a sample: int16 [2, rows, columns] of blocks -> [2, height, width]."""
+    """One vector a sample: int16 [n, rows, columns] of blocks -> [n, height, width]."""
     dense = vectors.astype(np.int64).repeat(block, axis=1).repeat(block, axis=2)
     return dense[:, :height, :width]
 
@@ -77,16 +77,30 @@ def interpolate(plane: Plane, dense: Ints, filters: npt.NDArray[Any]) -> Ints:
     return np.clip(result >> 6, -32768, 32767)
 
 
-def predict_plane(plane: Plane, vectors: Field, *, chroma: bool = False, window: str = "none") -> Plane:
-    """One plane of :func:`lvc.ops.blockmotion.predict`."""
+def _sample(plane: Plane, fields: Ints, second: Plane | None, filters: npt.NDArray[Any]) -> Ints:
+    """The first reference, or the mean of both, at dense (dx, dy, dx of the second, dy of it, whether both)."""
+    values = interpolate(plane, fields[:2], filters)
+    if second is None:
+        return values
+    mean = (values + interpolate(second, fields[2:4], filters) + 1) >> 1
+    return np.where(fields[4] > 0, mean, values)
+
+
+def predict_plane(plane: Plane, vectors: Field, *, second: tuple[Plane, Field, npt.NDArray[np.bool_]] | None = None,
+                  chroma: bool = False, window: str = "none") -> Plane:
+    """One plane of :func:`lvc.ops.blockmotion.predict`; the second reference as its plane, vectors, and compound."""
     height, width = plane.shape
     block, filters = (BLOCK // 2, CHROMA_FILTER) if chroma else (BLOCK, LUMA_FILTER)
+    other, fields = None, vectors
+    if second is not None:
+        other, others, compound = second
+        fields = np.concatenate((vectors, others, compound[None].astype(np.int16)))
     if window == "none":
-        values = interpolate(plane, expand(vectors, height, width, block), filters)
+        values = _sample(plane, expand(fields, height, width, block), other, filters)
         return np.clip((values + 32) >> 6, 0, 255).astype(np.uint8)
     later = np.array(LATER_WEIGHT[window, block])
     # Squares from block centre to block centre; around the field, its outermost vectors are repeated.
-    around = np.pad(vectors, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    around = np.pad(fields, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows, columns = around.shape[1] - 1, around.shape[2] - 1
     inside = np.s_[block // 2 : block // 2 + height, block // 2 : block // 2 + width]
     total = np.full((height, width), 1 << 13, np.int64)
@@ -96,12 +110,15 @@ def predict_plane(plane: Plane, vectors: Field, *, chroma: bool = False, window:
             dense = expand(four, rows * block, columns * block, block)[:, inside[0], inside[1]]
             weight_y = np.tile(later if below else 16 - later, rows)[inside[0]]
             weight_x = np.tile(later if right else 16 - later, columns)[inside[1]]
-            total += np.outer(weight_y, weight_x) * interpolate(plane, dense, filters)
+            total += np.outer(weight_y, weight_x) * _sample(plane, dense, other, filters)
     return np.clip(total >> 14, 0, 255).astype(np.uint8)
 
 
-def predict(planes: Sequence[Plane], vectors: Field, *, window: str = "none") -> tuple[Plane, Plane, Plane]:
+def predict(planes: Sequence[Plane], vectors: Field, *, second: Second | None = None,
+            window: str = "none") -> tuple[Plane, Plane, Plane]:
     """The same arguments and results as :func:`lvc.ops.blockmotion.predict`; nothing is checked."""
-    y, u, v = planes
-    return (predict_plane(y, vectors, window=window), predict_plane(u, vectors, chroma=True, window=window),
-            predict_plane(v, vectors, chroma=True, window=window))
+    y, u, v = (predict_plane(
+        plane, vectors, chroma=k > 0, window=window,
+        second=None if second is None else (second.planes[k], second.vectors, second.compound))
+        for k, plane in enumerate(planes))
+    return y, u, v

@@ -12,6 +12,9 @@ N_KNOTS = 8
 BASE_STEP = 3.0
 STEP_DECAY = 13.0
 
+LAMBDA_SCALE = 7.5
+"""Bits a squared error is worth, times the squared quantization step: HEVC's 0.85 * 2**((QP - 12) / 3)."""
+
 
 def quantization_step(quality: Tensor) -> Tensor:
     """Quantization step on the 8-bit scale: 3 at quality 63, twice as much every 13 below (86 at 0)."""

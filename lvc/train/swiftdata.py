@@ -4,7 +4,7 @@ The decoder of swift is all integer and its symbols are given, so a network lear
 would learn inside the encoder. A recording is a folder:
 
 ``frames.bin``
-    uint8, for each coded frame [h, w, 488] at 1/8 of the luma resolution, frames of a clip in the order of
+    uint8, for each coded frame [h, w, 586] at 1/8 of the luma resolution, frames of a clip in the order of
     coding. The channels of a position are, one after the other:
 
     ========  =====  ===============================================================================
@@ -13,12 +13,13 @@ would learn inside the encoder. A recording is a folder:
     96        uint8  ``SwiftContext.prediction``
     96        int8   symbols, limited to -127..127
     96        uint8  ``SwiftContext.former``
-    8         uint8  ``SwiftContext.aux``
-    96        int8   first half of lvc.models.swiftfilter.filter_input
-    96        int8   coefficient - symbol in 2**-5 steps, rounded, limited to -127..127
+    10        uint8  ``SwiftContext.aux``
+    96        uint8  samples decoded, before the in-loop filter: 64 of luma, 16 of U, 16 of V, row by row
+    96        uint8  samples predicted
+    96        uint8  samples of the source
     ========  =====  ===============================================================================
 
-``vectors.bin``, ``splits.bin`` (one file for each network of lvc.models.swiftmotion)
+``vectors.bin``, ``splits.bin``, ``joins.bin`` (one file for each network of lvc.models.swiftmotion and swiftsizes)
     a row for each time that the network was asked: its inputs (int8), then the symbols that were coded with
     its outputs (int16, little endian; NOT_CODED where nothing was).
 
@@ -38,23 +39,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lvc.codecs.swiftframe import Prediction
+from lvc.codecs.swiftframe import Planes, Prediction
 from lvc.errors import UsageError, VideoError
 from lvc.models.swift import AUX, SwiftContext
-from lvc.models.swiftfilter import filter_input
-from lvc.ops.blockdct import COEFFICIENTS, LUMA, zigzag
+from lvc.models.swiftfilter import SIZE_AUX, filter_input, to_cells
+from lvc.ops.blockdct import COEFFICIENTS, LUMA, SIZES, quantizer_step
 from lvc.ops.blockmotion import BLOCK
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 
 NOT_CODED = -(2**15)
 """In place of a symbol of motion that the stream does not hold."""
 
-_ERROR_SHIFT = 5
 _SIZES = {"prediction": COEFFICIENTS, "symbols": COEFFICIENTS, "former": COEFFICIENTS, "aux": AUX,
-          "detail": COEFFICIENTS, "error": COEFFICIENTS}
+          "decoded": COEFFICIENTS, "predicted": COEFFICIENTS, "source": COEFFICIENTS}
 CHANNELS = sum(_SIZES.values())
 """Bytes a position."""
 
@@ -65,26 +66,14 @@ Bytes = npt.NDArray[np.uint8]
 Rng = np.random.Generator
 
 
-def _odd_frequencies() -> npt.NDArray[np.bool_]:
-    """(2, 96): whether a coefficient's basis function is odd in y, in x: it changes sign in a mirror."""
-    odd = np.zeros((2, COEFFICIENTS), np.bool_)
-    for n, places in ((8, [slice(0, LUMA)]), (4, [slice(LUMA, None, 2), slice(LUMA + 1, None, 2)])):
-        order = np.array(zigzag(n))
-        for place in places:
-            odd[0, place], odd[1, place] = (order // n) % 2 == 1, (order % n) % 2 == 1
-    return odd
-
-
-_ODD = _odd_frequencies()
-
-
 @dataclass(frozen=True)
 class RecordedClip:
     """A clip of a recording.
 
     Attributes:
         clip: its number in the cache. height, width: of its frames, in blocks.
-        n_frames: coded frames. quality: 0..63. offset: of the first frame, in bytes.
+        n_frames: coded frames. quality: asked for, 0..63; those of its frames are around it (lvc.codecs.swift.CASCADE).
+        offset: of the first frame, in bytes.
         rows: for each motion file (first row, number of rows).
     """
 
@@ -121,24 +110,30 @@ class MotionLayout:
         return np.dtype([("inputs", "i1", (self.inputs,)), ("symbols", "<i2", (n,))])
 
 
-def pack_frame(prediction: Prediction, coefficients: Tensor, symbols: Tensor) -> Bytes:
-    """What is kept of a frame: uint8 [h, w, 488].
+def _blocks(planes: Planes) -> Bytes:
+    """Planes of whole blocks -> [h, w, 96]."""
+    parts = []
+    for plane, n in zip(planes, (8, 4, 4)):
+        h, w = plane.shape
+        parts.append(plane.reshape(h // n, n, w // n, n).transpose(0, 2, 1, 3).reshape(h // n, w // n, n * n))
+    return np.concatenate(parts, 2)
+
+
+def pack_frame(prediction: Prediction, symbols: Tensor, decoded: Planes, source: Planes) -> Bytes:
+    """What is kept of a frame: uint8 [h, w, 586].
 
     Args:
-        coefficients: (96, h, w) of the residual in steps, not rounded. symbols: (96, h, w) as coded.
+        symbols: (96, h, w) as coded. decoded: before the in-loop filter.
     """
-    context = prediction.context
-    reconstruction, own, _ = prediction.filter_inputs(symbols)
-    detail = filter_input(reconstruction, own)[0, :COEFFICIENTS]
-    error = torch.round((coefficients - symbols) * 2**_ERROR_SHIFT)
     _, h, w = symbols.shape
-    record = np.zeros((CHANNELS, h, w), np.uint8)
-    signed = record.view(np.int8)
+    record = np.empty((h, w, CHANNELS), np.uint8)
     for name in ("prediction", "former", "aux"):
-        record[_PLACES[name]] = getattr(context, name)[0].to(torch.uint8).numpy()
-    for name, values in (("symbols", symbols), ("detail", detail), ("error", error)):
-        signed[_PLACES[name]] = values.clamp(-127, 127).to(torch.int8).numpy()
-    return np.ascontiguousarray(record.transpose(1, 2, 0))
+        record[..., _PLACES[name]] = getattr(prediction.context, name)[0].to(torch.uint8).permute(1, 2, 0).numpy()
+    signed = symbols.clamp(-127, 127).to(torch.int8).permute(1, 2, 0)
+    record[..., _PLACES["symbols"]] = signed.contiguous().numpy().view(np.uint8)
+    for name, planes in (("decoded", decoded), ("predicted", prediction.planes), ("source", source)):
+        record[..., _PLACES[name]] = _blocks(planes)
+    return record
 
 
 @dataclass(frozen=True)
@@ -146,45 +141,37 @@ class Crops:
     """Parts of recorded frames.
 
     Attributes:
-        records: uint8 [N, h, w, 494], already mirrored in space.
-        quality: int64 [N].
-        mirrored: bool [N, 2], whether a sample is mirrored in y, in x.
+        records: uint8 [N, h, w, 586].
     """
 
     records: Bytes
-    quality: npt.NDArray[np.int64]
-    mirrored: npt.NDArray[np.bool_]
+
+    @property
+    def quality(self) -> Tensor:
+        """(N,), 0..63: of each frame."""
+        return torch.from_numpy(self.records[:, 0, 0, _PLACES["aux"].start].astype(np.int64))
 
     def _part(self, name: str, dtype: type[np.generic] = np.uint8) -> Tensor:
         part = np.ascontiguousarray(self.records[..., _PLACES[name]].transpose(0, 3, 1, 2))
         return torch.from_numpy(part.view(dtype).astype(np.float32))
 
-    def _negative(self) -> Tensor:
-        """(N, 96, 1, 1) bool: coefficients that changed sign."""
-        both = (self.mirrored[:, :, None] & _ODD[None]).sum(1) == 1
-        return torch.from_numpy(both)[:, :, None, None]
-
-    def _signed(self, name: str) -> Tensor:
-        value = self._part(name, np.int8)
-        return torch.where(self._negative(), -value, value)
-
     def residual(self) -> tuple[Tensor, SwiftContext]:
         """Symbols (N, 96, h, w) and contexts, as SwiftEntropy takes them."""
-        return self._signed("symbols"), SwiftContext(self._part("prediction"), self._part("former"),
-                                                     self._part("aux"), torch.from_numpy(self.quality))
+        return self._part("symbols", np.int8), SwiftContext(
+            self._part("prediction"), self._part("former"), self._part("aux"), self.quality)
+
+    def cells(self, name: str) -> Tensor:
+        """Samples "decoded", "predicted" or "source" as of lvc.models.swiftfilter.to_cells; float64."""
+        blocks = self._part(name).double()
+        y = F.pixel_shuffle(blocks[:, :LUMA], 8)
+        u, v = (F.pixel_shuffle(part, 4) for part in blocks[:, LUMA:].split(16, 1))
+        return to_cells(y, u, v)
 
     def filter_input(self) -> Tensor:
-        """(N, 200, h, w), as SwiftFilter.correct takes it."""
-        detail, symbols = self._part("detail", np.int8), self._signed("symbols")
-        # It was rounded down: floor(-x) is -1 - floor(x), but for whole numbers.
-        detail = torch.where(self._negative(), (-1.0 - detail).clamp_min(-127.0), detail)
-        # The second half follows from the symbols.
-        own = filter_input(torch.zeros_like(symbols), symbols)[:, COEFFICIENTS:]
-        return torch.cat((detail, own, self._part("aux")), 1)
-
-    def error(self) -> Tensor:
-        """What the symbols leave of the coefficients, (N, 96, h, w), in steps."""
-        return self._signed("error") * 2.0**-_ERROR_SHIFT
+        """What the in-loop filter sees."""
+        steps = torch.tensor([quantizer_step(int(q)) for q in self.quality])
+        return filter_input(self.cells("decoded"), self.cells("predicted"), self._part("aux")[:, -SIZE_AUX:],
+                            self.quality, steps)
 
 
 def digest_of(identity: dict[str, Any]) -> str:
@@ -235,7 +222,7 @@ class Recording:
         self._row_starts = {name: np.array([c.rows[name][0] for c in self.clips]) for name in self.motion}
 
     def frame(self, clip: int, frame: int) -> Bytes:
-        """View of a frame of the clip at a place in ``clips``: uint8 [h, w, 488]."""
+        """View of a frame of the clip at a place in ``clips``: uint8 [h, w, 586]."""
         c = self.clips[clip]
         start = c.offset + frame * c.frame_bytes
         return self._frames[start : start + c.frame_bytes].reshape(c.height, c.width, CHANNELS)
@@ -249,26 +236,24 @@ class Recording:
         return fits
 
     def crops(self, rng: Rng, crop: tuple[int, int], n: int) -> Crops:
-        """Random crops (height, width in luma samples, multiples of 8) of random frames, mirrored at random.
+        """Random crops (height, width in luma samples, multiples of 8) of random frames.
 
-        Raises UsageError if no frame is large enough.
+        They start at multiples of the largest transform. Raises UsageError if no frame is large enough.
         """
         fits = self.check_crop(crop)
         ends = np.cumsum([self.clips[i].n_frames for i in fits])
         height, width = crop[0] // BLOCK, crop[1] // BLOCK
-        records, quality, mirrored = [], [], []
-        for pick, top, left, mirror_y, mirror_x in rng.random((n, 5)).tolist():
+        align = SIZES[-1] // BLOCK
+        records = []
+        for pick, top, left in rng.random((n, 3)).tolist():
             number = int(pick * ends[-1])
             at = int(np.searchsorted(ends, number, side="right"))
             clip = self.clips[fits[at]]
             frame = self.frame(fits[at], number - int(ends[at]) + clip.n_frames)
-            y, x = int(top * (clip.height - height + 1)), int(left * (clip.width - width + 1))
-            flips = mirror_y < 0.5, mirror_x < 0.5
-            part = frame[y : y + height, x : x + width]
-            records.append(part[:: -1 if flips[0] else 1, :: -1 if flips[1] else 1])
-            quality.append(clip.quality)
-            mirrored.append(flips)
-        return Crops(np.stack(records), np.array(quality, np.int64), np.array(mirrored))
+            y = int(top * ((clip.height - height) // align + 1)) * align
+            x = int(left * ((clip.width - width) // align + 1)) * align
+            records.append(frame[y : y + height, x : x + width])
+        return Crops(np.stack(records))
 
     def rows(self, name: str, rng: Rng, n: int) -> npt.NDArray[np.void]:
         """Random rows of a motion file, each as likely as another; none if the file is empty."""

@@ -7,20 +7,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lvc.codecs.swiftquant import CHROMA_WEIGHT, LAGRANGIAN
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.scales import N_SCALES
 from lvc.entropy.symbols import EstimateSymbols
 from lvc.models.swift import SwiftContext, SwiftEntropy
-from lvc.models.swiftfilter import DIRECT_SCALE, SwiftFilter
+from lvc.models.swiftfilter import SwiftFilter
 from lvc.models.swiftmotion import SwiftMotion
-from lvc.ops.blockdct import CHROMA_STEP, COEFFICIENTS, FRACTION_SHIFT, LUMA
+from lvc.models.swiftsizes import SwiftSizes
+from lvc.ops.blockdct import quantizer_step
 from lvc.ops.blockmotion import BLOCK
 from lvc.ops.rounding import clamp_ste
 from lvc.train.losses import rate_weights
 from lvc.train.swiftdata import NOT_CODED, Crops, MotionLayout
 
 MotionBatch = dict[str, tuple[MotionLayout, npt.NDArray[np.void]]]
+
+
+_ERROR_FLOOR = 0.02
+"""Squared steps: what is smaller is not worth learning from."""
 
 
 class _CountingSymbols(EstimateSymbols):
@@ -54,7 +58,7 @@ def entropy_loss(model: SwiftEntropy, symbols: Tensor,
                         "bpp_coefficients": bits[id(model.distribution)] / samples, "loss": weighted}
 
 
-def motion_loss(model: SwiftMotion, batch: MotionBatch) -> tuple[Tensor, dict[str, float]]:
+def motion_loss(model: SwiftMotion | SwiftSizes, batch: MotionBatch) -> tuple[Tensor, dict[str, float]]:
     """Bits of all rows of the batch, divided by the number of the most numerous (vectors).
 
     Returns the loss and figures: "bits_" and the name of each network, a row; "loss".
@@ -82,33 +86,15 @@ def motion_loss(model: SwiftMotion, batch: MotionBatch) -> tuple[Tensor, dict[st
 
 
 def filter_loss(model: SwiftFilter, crops: Crops) -> tuple[Tensor, dict[str, float]]:
-    """Squared error after the correction, in bits a luma sample at the encoder's Lagrangian.
+    """Squared error after the correction, relative to that before: (N,) averaged.
 
-    Samples are weighted as for entropy_loss.
-    Returns the loss and figures: "loss", and "gain", the part of the error that the filter takes away.
+    Returns the loss and figures: "loss", and "gain" in dB, of 6:1:1 squared errors, luma, U and V.
     """
-    error = crops.error()
-    balance = rate_weights(torch.from_numpy(crops.quality))[1][:, None, None, None]
-    weight = torch.full((COEFFICIENTS, 1, 1), LAGRANGIAN)
-    weight[LUMA:] *= CHROMA_WEIGHT * (CHROMA_STEP / 16.0) ** 2
-    weight = weight * balance / (error[:, 0].numel() * BLOCK**2)
-    corrected = error - model.correct(crops.filter_input()) * 2.0**-FRACTION_SHIFT
-    loss = (weight * corrected.square()).sum()
-    before = float((weight * error.square()).sum())
-    return loss, {"loss": float(loss.detach()), "gain": 1.0 - float(loss.detach()) / max(before, 1e-12)}
-
-
-@torch.no_grad()
-def start_filter(model: SwiftFilter, crops: Crops) -> None:
-    """Set the direct path of a filter to the least-squares optimum over its two inputs of each coefficient.
-
-    So training starts with the shrinkage and the interval centres that a linear filter can have, and not at zero.
-    """
-    inputs = crops.filter_input()[:, : 2 * COEFFICIENTS].double().transpose(0, 1).flatten(1)
-    target = crops.error().double().transpose(0, 1).flatten(1) * (2**FRACTION_SHIFT / DIRECT_SCALE)
-    for k in range(COEFFICIENTS):
-        a = inputs[[k, COEFFICIENTS + k]]
-        # A little damping: a coefficient that is always zero has no optimum.
-        best = torch.linalg.solve(a @ a.T + torch.eye(2, dtype=torch.float64), a @ target[k])
-        model.direct.weight[k, [k, COEFFICIENTS + k]] = best.float()
-    model.direct.bias.fill_(0.5)  # integer layers round down
+    steps = torch.tensor([quantizer_step(int(q)) for q in crops.quality])[:, None, None, None]
+    error = (crops.cells("source") - crops.cells("decoded")).float() * (16.0 / steps)
+    weight = torch.cat((torch.full((16,), 6.0 / 16), torch.full((8,), 1.0 / 4)))[:, None, None] / 8.0
+    corrected = error - model(crops.filter_input()) * 2.0**-8
+    before, after = ((weight * e.square()).sum(1).mean((1, 2)) for e in (error, corrected))
+    loss = (after / (before + _ERROR_FLOOR)).mean()
+    gain = 10.0 * torch.log10((before + 1e-6) / (after.detach() + 1e-6)).mean()
+    return loss, {"loss": float(loss.detach()), "gain": float(gain)}

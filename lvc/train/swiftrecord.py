@@ -20,14 +20,16 @@ from tqdm import tqdm
 from lvc import __version__
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.neural import hevc_qp
-from lvc.codecs.swift import SEARCH_LAGRANGIAN
-from lvc.codecs.swiftframe import Reference, pad_to_blocks, predict_frame
-from lvc.codecs.swiftquant import choose_symbols, first_guess
+from lvc.codecs.swift import CASCADE, SEARCH_LAGRANGIAN, frame_quality
+from lvc.codecs.swiftframe import WINDOW, Reference, Sizes, pad_to_blocks, predict_frame, size_map
+from lvc.codecs.swiftquant import choose_sizes, choose_symbols, first_guess
 from lvc.entropy.distributions import TableDistribution
 from lvc.errors import VideoError
+from lvc.models.swift import AUX, SwiftContext
 from lvc.models.swiftmodel import SwiftModel
 from lvc.models.swiftmotion import SwiftMotion
-from lvc.ops.blockdct import quantizer_step
+from lvc.models.swiftsizes import SwiftSizes
+from lvc.ops.blockdct import COEFFICIENTS, quantizer_step
 from lvc.ops.blockmotion import Field, field_shape, search
 from lvc.train.cache import Clip, FrameStore, write_json
 from lvc.train.recipe import Stage
@@ -44,13 +46,12 @@ from lvc.train.swiftdata import (
 from lvc.types import Frame
 
 Rows = dict[str, list[npt.NDArray[np.void]]]
-Sizes = npt.NDArray[np.uint8]
 
 
 class _Probe(nn.Module):
     """Stands in for a network: keeps its inputs, gives zeros."""
 
-    def __init__(self, recorder: MotionRecorder, name: str, outputs: int) -> None:
+    def __init__(self, recorder: RowRecorder, name: str, outputs: int) -> None:
         super().__init__()
         self._begin, self._name, self._outputs = recorder.begin, name, outputs
 
@@ -59,8 +60,8 @@ class _Probe(nn.Module):
         return torch.zeros(len(x), self._outputs, *x.shape[2:])
 
 
-class MotionRecorder:
-    """Codes fields by a SwiftMotion without networks, and keeps what those would see and what is coded.
+class RowRecorder:
+    """Codes by models whose networks are replaced, and keeps what those would see and what is coded.
 
     A symbol coder (lvc.entropy.symbols) that also hears what the networks' stand-ins are asked. Which symbols
     belong to which output is seen from the order of the calls; what the model adds to outputs, from the indices,
@@ -68,43 +69,47 @@ class MotionRecorder:
     """
 
     def __init__(self) -> None:
-        self._model = SwiftMotion()
-        self._names = {id(module): name for name, module in self._model.named_modules()
-                       if isinstance(module, TableDistribution)}
+        self.motion, self.sizes = SwiftMotion(), SwiftSizes()
+        self._names: dict[int, str] = {}
+        for model in (self.motion, self.sizes):
+            self._names.update((id(module), name) for name, module in model.named_modules()
+                               if isinstance(module, TableDistribution))
+            for name, network in list(model.named_children()):
+                if isinstance(network, nn.Sequential):
+                    setattr(model, name, _Probe(self, name, len(next(network[-1].parameters()))))
         self.layouts: dict[str, MotionLayout] = {}
         self._asked: list[tuple[str, Tensor, list[tuple[str, float, Tensor]]]] = []
-        for name, network in list(self._model.named_children()):
-            if isinstance(network, nn.Sequential):
-                outputs = len(next(network[-1].parameters()))
-                setattr(self._model, name, _Probe(self, name, outputs))
-        # One block is enough to have every network asked, which tells the layouts.
-        self(np.zeros((2, 1, 1), np.int16), np.full((1, 1), 32, np.uint8), 0, None, None)
+        # One square is enough to have every network asked, which tells the layouts.
+        nothing, square = torch.zeros(1, 1, 4, 4), np.full((4, 4), 32, np.uint8)
+        self.motion(self, np.zeros((2, 4, 4), np.int16), square, (4, 4), 0, None, None)
+        context = SwiftContext(*(nothing.expand(-1, n, -1, -1) for n in (COEFFICIENTS, COEFFICIENTS, AUX)),
+                               torch.tensor([0]))
+        self.sizes(self, size_map(square), context, size_map(square), None)
+        self.take()
 
     def begin(self, name: str, inputs: Tensor) -> None:
-        """A network is asked: inputs (1, F, 1, n)."""
-        self._asked.append((name, inputs, []))
+        """A network is asked: inputs (1, F, h, w)."""
+        self._asked.append((name, inputs.flatten(2), []))
 
     def symbols(self, value: Tensor | None, index: Tensor, mask: Tensor,
                 distribution: TableDistribution) -> Tensor:
         """As of lvc.entropy.symbols.SymbolCoder."""
         assert value is not None
-        kept = torch.where(mask, value, float(NOT_CODED))
+        kept = torch.where(mask, value, float(NOT_CODED)).flatten(2)
         self._asked[-1][2].append((self._names[id(distribution)], float(index.flatten()[0]), kept))
         return value * mask
 
-    def __call__(self, field: Field, sizes: Sizes, quality: int, former: Field | None,
-                 former_sizes: Sizes | None) -> Rows:
-        """Rows of each network for a frame; arguments as of SwiftMotion."""
-        self._asked.clear()
-        self._model(self, field, sizes, sizes.shape, quality, former, former_sizes)
+    def take(self) -> Rows:
+        """Rows of each network for what was coded since the last call; those that stand for nothing are left out."""
         rows: Rows = {}
         for name, inputs, calls in self._asked:
-            symbols = torch.cat([kept[0, :, 0] for *_, kept in calls]).numpy().T
+            symbols = torch.cat([kept[0] for *_, kept in calls]).numpy().T
             layout = self._layout(name, inputs.shape[1], calls)
             row = np.empty(len(symbols), layout.row)
-            row["inputs"] = inputs[0, :, 0].numpy().T
+            row["inputs"] = inputs[0].numpy().T
             row["symbols"] = np.clip(symbols, NOT_CODED, -NOT_CODED - 1)
-            rows.setdefault(name, []).append(row)
+            rows.setdefault(name, []).append(row[(row["symbols"] != NOT_CODED).any(1)])
+        self._asked.clear()
         return rows
 
     def _layout(self, name: str, inputs: int, calls: list[tuple[str, float, Tensor]]) -> MotionLayout:
@@ -137,7 +142,7 @@ class _Encoder:
     def __init__(self, store: FrameStore, model: SwiftModel, stage: Stage, seed: tuple[int, int]) -> None:
         self.store, self.model, self.stage, self.seed = store, model, stage, seed
         self.hevc = HevcIntra("ultrafast")
-        self.motion = MotionRecorder()
+        self.rows = RowRecorder()
 
     def quality(self, rng: np.random.Generator) -> int:
         low, high = self.stage.qualities
@@ -145,37 +150,60 @@ class _Encoder:
 
     @torch.inference_mode()
     def clip(self, number: int, frames: npt.NDArray[np.uint8]) -> tuple[int, Rows]:
-        """Code a clip into ``frames`` [n, h, w, 488]; returns its quality and the rows of its motion."""
+        """Code a clip into ``frames`` [n, h, w, 586]; returns its quality and the rows of its motion."""
         rng = np.random.default_rng((*self.seed, number))
-        quality = self.quality(rng)
-        y, u, v = self.store.planes(number)
-        first = int(rng.integers(len(y) - len(frames)))
+        base = self.quality(rng)
+        planes = self.store.planes(number)
+        first = int(rng.integers(len(planes[0]) - len(frames)))
         order = list(range(first, first + len(frames) + 1))
-        if rng.random() < 0.5:
-            order.reverse()
-        start = order[0]
-        source = Frame(y[start].copy(), u[start].copy(), v[start].copy())
-        intra = self.hevc.decode(self.hevc.encode(source, hevc_qp(quality)), source.width, source.height)
-        reference = Reference(pad_to_blocks(intra.planes), None)
+        flips = tuple(-1 if flip else 1 for flip in rng.random(3) < 0.5)
+        source = [tuple(np.ascontiguousarray(p[at, :: flips[1], :: flips[2]]) for p in planes)
+                  for at in order[:: flips[0]]]
+        phase = int(rng.integers(len(CASCADE)))  # clips are short, and all places of the cascade must be met
+        start = Frame(*source[0])
+        intra = self.hevc.decode(self.hevc.encode(start, hevc_qp(base)), start.width, start.height)
+        reference = Reference(pad_to_blocks(intra.planes))
         field: Field | None = None
         sizes: Sizes | None = None
-        rows: Rows = {name: [] for name in self.motion.layouts}
-        for place, at in enumerate(order[1:]):
-            current = pad_to_blocks((y[at], u[at], v[at]))
+        rows: Rows = {name: [] for name in self.rows.layouts}
+        for place, current in enumerate(map(pad_to_blocks, source[1:])):
+            quality = frame_quality(base, place + 1 + phase)
             found = search(current[0], reference.planes[0], SEARCH_LAGRANGIAN * quantizer_step(quality) / 16,
-                           previous=field, effort=self.stage.effort)
-            for name, more in self.motion(found.vectors, found.sizes, quality, field, sizes).items():
-                rows[name] += more
+                           previous=field, window=WINDOW, effort=self.stage.effort)
+            self.rows.motion(self.rows, found.vectors, found.sizes, found.sizes.shape, quality, field, sizes)
             field, sizes = found.vectors, found.sizes
             prediction = predict_frame(reference, field, quality)
+            former = reference.sizes
+            if self.stage.quantizer == "rdo":
+                transforms = choose_sizes(self.model, prediction, current, sizes, former)
+            else:
+                transforms = random_sizes(rng, sizes.shape)
+            self.rows.sizes(self.rows, size_map(transforms), prediction.context, size_map(sizes),
+                            None if former is None else size_map(former))
+            prediction = prediction.with_sizes(transforms)
             coefficients = prediction.residual(current)
             if self.stage.quantizer == "rdo":
-                symbols = choose_symbols(self.model.entropy, coefficients, prediction.context)
+                symbols, _ = choose_symbols(self.model.entropy, coefficients, prediction.context)
             else:
                 symbols = first_guess(coefficients)
-            frames[place] = pack_frame(prediction, coefficients, symbols)
-            reference = Reference(prediction.reconstruct(symbols, self.model.filter), symbols)
-        return quality, rows
+            decoded = prediction.decoded(symbols)
+            frames[place] = pack_frame(prediction, symbols, decoded, current)
+            planes = decoded if self.model.filter is None else prediction.filtered(decoded, self.model.filter)
+            reference = Reference(planes, symbols, transforms)
+            for name, more in self.rows.take().items():
+                rows[name] += more
+        return base, rows
+
+
+def random_sizes(rng: np.random.Generator, shape: tuple[int, int]) -> Sizes:
+    """Transforms (h, w) that no network has chosen: half of the squares one transform, by chance."""
+    sizes = np.full(shape, 8, np.uint8)
+    for size in (16, 32):
+        f = size // 8
+        rows, columns = (n // f for n in shape)
+        join = (rng.random((rows, columns)) < 0.5).repeat(f, 0).repeat(f, 1)
+        sizes[: rows * f, : columns * f][join] = size
+    return sizes
 
 
 def record(cache: Path, folder: Path, model: SwiftModel, stage: Stage, seed: tuple[int, int], *,
@@ -221,7 +249,7 @@ class _Writer:
 
     def __init__(self, store: FrameStore, folder: Path, identity: dict[str, Any], stage: Stage) -> None:
         self.folder, self.identity = folder, identity
-        self.motion = MotionRecorder().layouts
+        self.motion = RowRecorder().layouts
         self.journal = folder / "recording.part.jsonl"
         self.shapes, self.offsets, total = [], [], 0
         for clip in store.manifest.clips:

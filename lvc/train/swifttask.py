@@ -15,19 +15,25 @@ from lvc.models.swift import SwiftEntropy
 from lvc.models.swiftfilter import SwiftFilter
 from lvc.models.swiftmodel import SwiftConfig, SwiftModel
 from lvc.models.swiftmotion import SwiftMotion
+from lvc.models.swiftsizes import SwiftSizes
+from lvc.ops.integer import IntConv2d
 from lvc.train.recipe import Recipe, Stage
 from lvc.train.swiftdata import Crops, Recording
-from lvc.train.swiftlosses import MotionBatch, entropy_loss, filter_loss, motion_loss, start_filter
+from lvc.train.swiftlosses import MotionBatch, entropy_loss, filter_loss, motion_loss
 from lvc.train.swiftrecord import record
 from lvc.train.task import State, ahead, unfreeze
 from lvc.weights import SwiftWeights, load_swift_weights, save_swift_weights
 
-LR_FACTORS = {"entropy": (("logits", 5.0), ("base", 40.0)), "motion": (("logits", 10.0),), "filter": ()}
+LR_FACTORS = {"entropy": (("logits", 5.0), ("base", 40.0)), "motion": (("logits", 10.0),), "sizes": (("logits", 10.0),),
+              "filter": ()}
 """Learning rates relative to the rest, by model and a part of the parameter's name: indices count 64 levels,
 and each row of a table is met by a few symbols only."""
 
-_START_CROPS = 128
-"""That a new filter is started from."""
+WEIGHT_ROOM = 0.49
+"""Weights that a network which learns with integers may grow to, at least: they start smaller."""
+
+ROWS = {"motion": ("vectors", "splits"), "sizes": ("joins",)}
+"""Files of a recording that a model learns from."""
 
 
 def swift_model(config: SwiftConfig, averaged: State) -> SwiftModel:
@@ -44,7 +50,7 @@ def write_swift(config: SwiftConfig, averaged: State, path: Path, metadata: dict
 
 
 class SwiftTask:
-    """Trains "entropy", "motion" and "filter" on recordings of clips. Implements lvc.train.task.Task.
+    """Trains "entropy", "motion", "sizes" and "filter" on recordings of clips. Implements lvc.train.task.Task.
 
     Args:
         recipe: its model is swift.
@@ -90,15 +96,20 @@ class SwiftTask:
         return self._recording.digest == self._digest
 
     def begin(self, models: nn.ModuleDict, stage: Stage, index: int) -> None:
-        model, recording = models[stage.model], self._recording
-        assert recording is not None
-        if isinstance(model, SwiftFilter) and not model.direct.weight.any():
-            start_filter(model, recording.crops(self._rng(index, 0), stage.crop, _START_CROPS))
+        if not stage.rounding:
+            return
+        former = [s for s in self.recipe.stages[:index] if s.kind == "train" and s.model == stage.model]
+        learned = bool(former) and not former[-1].rounding  # with real numbers: what they are is what they must be
+        for layer in models[stage.model].modules():
+            if isinstance(layer, IntConv2d):
+                layer.calibrate(0.0 if learned else WEIGHT_ROOM)
 
     def stream(self, stage: Stage, index: int, start: int) -> Iterator[Crops | MotionBatch]:
         recording = self._recording
         assert recording is not None
-        if stage.model == "motion":
+        if stage.model in ROWS:
+            if not any(recording.n_rows[name] for name in ROWS[stage.model]):
+                raise UsageError(f"stage {stage.name}: the clips are too small to learn {stage.model} from")
             return ahead(lambda step: self._motion_rows(recording, stage, index, step), start)
         recording.check_crop(stage.crop)  # now, not in the background
         return ahead(lambda step: recording.crops(self._rng(index, step), stage.crop, stage.batch), start)
@@ -108,9 +119,11 @@ class SwiftTask:
 
     def _motion_rows(self, recording: Recording, stage: Stage, index: int, step: int) -> MotionBatch:
         rng = self._rng(index, step)
-        most = max(recording.n_rows.values())
+        names = ROWS[stage.model]
+        most = max(recording.n_rows[name] for name in names)
         batch: MotionBatch = {}
-        for name, layout in recording.motion.items():
+        for name in names:
+            layout = recording.motion[name]
             # In proportion, so that the loss is that of whole frames.
             n = max(1, round(stage.batch * recording.n_rows[name] / most))
             batch[name] = (layout, recording.rows(name, rng, n))
@@ -118,9 +131,14 @@ class SwiftTask:
 
     def loss(self, models: nn.ModuleDict, stage: Stage, batch: Any) -> tuple[Tensor, dict[str, float]]:
         model = models[stage.model]
+        for layer in model.modules():
+            if isinstance(layer, IntConv2d):
+                layer.rounding = stage.rounding
+                if not stage.rounding:
+                    layer.calibrate()  # makes no difference now, but it may be validated at any time
         if isinstance(model, SwiftEntropy):
             return entropy_loss(model, *batch.residual())
-        if isinstance(model, SwiftMotion):
+        if isinstance(model, (SwiftMotion, SwiftSizes)):
             return motion_loss(model, batch)
         assert isinstance(model, SwiftFilter)
         return filter_loss(model, batch)

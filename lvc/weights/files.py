@@ -22,7 +22,7 @@ from lvc.entropy import Hyperprior
 from lvc.errors import WeightsError
 from lvc.models.swift import SwiftEntropy
 from lvc.ops.gains import QualityTable
-from lvc.ops.integer import EXACT_LIMIT, WEIGHT_SHIFT, IntConv2d
+from lvc.ops.integer import EXACT_LIMIT, MAX_SHIFT, IntConv2d
 from lvc.types import MAX_QUALITY
 
 DIGEST_BYTES = 16
@@ -103,8 +103,11 @@ def set_state(model: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None
 def check_exact(model: nn.Module) -> None:
     """What the entropy decoder depends on must be integer, and its sums exact. Raises ValueError if not."""
     for name, module in model.named_modules():
-        if isinstance(module, IntConv2d) and not module.largest_sum() < EXACT_LIMIT:
-            raise ValueError(f"sums in {name} are not exact in float32")
+        if isinstance(module, IntConv2d):
+            if not 0 <= int(module.shift) <= MAX_SHIFT:
+                raise ValueError(f"weights of {name} are in units of 2**-{int(module.shift)}")
+            if not module.largest_sum() < EXACT_LIMIT:
+                raise ValueError(f"sums in {name} are not exact in float32")
         if isinstance(module, Hyperprior):
             _check_table(name, module.base_index, module.channels)
         if isinstance(module, SwiftEntropy):
@@ -137,8 +140,9 @@ def freeze(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, IntConv2d):
             weight, bias = module.integers()
-            module.weight.copy_(weight * 2.0**-WEIGHT_SHIFT)
-            module.bias.copy_(bias * 2.0**-WEIGHT_SHIFT)
+            scale = 2.0 ** -int(module.shift)
+            module.weight.copy_(weight * scale)
+            module.bias.copy_(bias * scale)
     exact = _integer_biases(model)
     for name, parameter in model.named_parameters():
         if name not in exact:

@@ -18,15 +18,12 @@ import pytest
 import torch
 
 from lvc.bitstream import StreamHeader
-from lvc.codecs import codec_for_header, open_codec
-from lvc.codecs.swift import SwiftCodec, SwiftDecoder, SwiftEncoder, load_swift
-from lvc.codecs.swiftframe import _LOG, Reference, _shifted, pad_to_blocks, predict_frame
-from lvc.codecs.swiftquant import CHROMA_WEIGHT, LAGRANGIAN, choose_symbols, first_guess
-from lvc.entropy.symbols import EstimateSymbols
+from lvc.codecs import codec_for_header, open_codec, swift
+from lvc.codecs.swift import CASCADE, SwiftCodec, SwiftDecoder, SwiftEncoder, frame_quality, load_swift
+from lvc.codecs.swiftquant import choose_sizes
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
-from lvc.models.swift import CONTEXT_MAX
-from lvc.ops.blockdct import CHROMA_STEP, LUMA
-from lvc.ops.blockmotion import MAX_EFFORT, search
+from lvc.models.swiftfilter import SwiftFilter
+from lvc.ops.blockmotion import MAX_EFFORT
 from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
 from lvc.weights import SwiftWeights
 
@@ -79,8 +76,11 @@ def test_round_trip(
         (decoded,) = decoder.push(packet)
         for a, b in zip(decoded.planes, encoder._state.frame(frame.pts).planes, strict=True):
             np.testing.assert_array_equal(a, b)
+        one, other = encoder._state.reference, decoder._state.reference
+        assert one is not None
+        assert other is not None
         for ours, theirs in ((encoder._state.field, decoder._state.field),
-                             (encoder._state.sizes, decoder._state.sizes)):
+                             (encoder._state.sizes, decoder._state.sizes), (one.sizes, other.sizes)):
             assert (ours is None) == (theirs is None) == (packet.kind == PacketKind.INTRA)
             assert ours is None or np.array_equal(ours, theirs)
         assert decoded.pts == packet.pts == frame.pts
@@ -120,10 +120,49 @@ def test_still_pictures_cost_next_to_nothing(codec: SwiftCodec, textured_frames:
 
 
 @pytest.mark.parametrize("effort", range(MAX_EFFORT + 1))
-def test_every_effort_decodes(codec: SwiftCodec, textured_frames: FrameMaker, effort: int) -> None:
-    frames = textured_frames(3, 48, 40)
-    packets, decoder = encode(codec, frames, quality=40, params={"effort": str(effort)})
-    assert error(frames, decode(decoder, packets)) < 60
+def test_every_effort_decodes(codec: SwiftCodec, textured_frames: FrameMaker, effort: int,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without effort, all transforms are 8x8; with it, those that were found best, and the decoder knows them."""
+    tree, asked = np.full((9, 9), 8, np.uint8), []
+    tree[:4, :4], tree[4:6, 6:8] = 32, 16
+    monkeypatch.setattr(swift, "choose_sizes", lambda *given: asked.append(choose_sizes(*given)) or tree)
+    frames = textured_frames(3, 72, 68)
+    packets, decoder = encode(codec, frames, quality=20, params={"effort": str(effort)})
+    decoded = []
+    for packet in packets:
+        decoded += decoder.push(packet)
+        if packet.kind == PacketKind.INTER:
+            assert decoder._state.reference is not None
+            np.testing.assert_array_equal(decoder._state.reference.sizes, tree if effort else np.full_like(tree, 8))
+    assert error(frames, decoded) < 400
+    assert len(asked) == (2 if effort else 0)
+
+
+def test_the_area_to_filter_is_the_best(codec: SwiftCodec, textured_frames: FrameMaker,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all areas that with the least error is said and used; a filter that does harm is left out."""
+    frames, chosen = textured_frames(3, 64, 48), []
+    inner = SwiftFilter.code_area
+    monkeypatch.setattr(SwiftFilter, "code_area", lambda *given: chosen.append(given[2]) or inner(*given))
+    for harm in (False, True):
+        if harm:
+            monkeypatch.setattr(SwiftFilter, "forward", lambda _, x: torch.full((len(x), 24, *x.shape[2:]), 900.0))
+        encoder, decoder = start(codec, frames, quality=30)
+        for frame in frames:
+            (packet,) = encoder.push(frame)
+            (decoded,) = decoder.push(packet)
+            for a, b in zip(decoded.planes, encoder._state.frame(frame.pts).planes, strict=True):
+                np.testing.assert_array_equal(a, b)
+    said = [area for area in chosen if area is not None]
+    assert len(said) == chosen.count(None) == 4
+    assert said[2:] == [0, 0]
+
+
+def test_qualities_of_p_frames() -> None:
+    """Every fourth is better than asked for; within what there is."""
+    assert [frame_quality(30, place) for place in range(1, 9)] == [29, 31, 29, 35, 29, 31, 29, 35]
+    assert [frame_quality(30, 4 * k + place) - 30 for k in (0, 7) for place in range(4)] == [*CASCADE, *CASCADE]
+    assert {frame_quality(q, place) for q in range(64) for place in range(1, 5)} == set(range(64))
 
 
 # -- the same on every machine ---------------------------------------------------------------------------
@@ -314,92 +353,3 @@ def test_weights_of_another_codec_are_refused(swift_path: Path, tiny_path: Path)
         load_swift(str(tiny_path))
     with pytest.raises(LvcError):
         open_codec(f"dvc-lite:weights={swift_path}")
-
-
-# -- parts ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (17, 9), (16, 8), (15, 24)])
-def test_padding_is_by_replication(width: int, height: int) -> None:
-    rng = np.random.default_rng(0)
-    half = (height + 1) // 2, (width + 1) // 2
-    planes = tuple(rng.integers(0, 256, s, dtype=np.uint8) for s in ((height, width), half, half))
-    padded = pad_to_blocks(planes)  # type: ignore[arg-type]
-    for plane, source, n in zip(padded, planes, (8, 4, 4), strict=True):
-        assert plane.shape == (-(-height // 8) * n, -(-width // 8) * n)
-        rows = np.minimum(np.arange(plane.shape[0]), source.shape[0] - 1)
-        columns = np.minimum(np.arange(plane.shape[1]), source.shape[1] - 1)
-        np.testing.assert_array_equal(plane, source[rows][:, columns])
-
-
-def test_logarithms_are_those_of_old_streams() -> None:
-    assert _LOG[:18].tolist() == [0, 8, 13, 16, 19, 21, 22, 24, 25, 27, 28, 29, 30, 30, 31, 32, 33, 33]
-    assert (_LOG.max(), int(np.argmax(_LOG == 63)), len(_LOG)) == (63, 224, 4096)
-
-
-def test_former_symbols_come_from_where_vectors_point() -> None:
-    """Vectors are rounded to whole blocks; what is outside is its nearest block."""
-    rng = np.random.default_rng(0)
-    symbols = torch.from_numpy(rng.integers(-9, 10, (96, 4, 6))).float()
-    vectors = rng.integers(-100, 101, (2, 4, 6)).astype(np.int16)
-    vectors[:, 0, 0], vectors[:, 0, 1] = (15, 16), (-16, -17)
-    got = _shifted(symbols, vectors)
-    for i, j in np.ndindex(4, 6):
-        column, row = (int(np.floor(v / 32 + 0.5)) for v in vectors[:, i, j])
-        want = symbols[:, min(max(i + row, 0), 3), min(max(j + column, 0), 5)]
-        assert torch.equal(got[:, i, j], want)
-
-
-def test_contexts_fit_the_networks(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
-    """Integers from 0 to 63, whatever the picture, the vectors and the former symbols."""
-    rng = np.random.default_rng(0)
-    noise = tuple(rng.choice(np.array([0, 255], np.uint8), s) for s in ((40, 48), (20, 24), (20, 24)))
-    former = torch.from_numpy(rng.integers(-32767, 32768, (96, 5, 6))).float()
-    vectors = rng.integers(-32768, 32768, (2, 5, 6)).astype(np.int16)
-    for symbols in (None, former):
-        context = predict_frame(Reference(noise, symbols), vectors, 63).context  # type: ignore[arg-type]
-        for part in (context.prediction, context.former, context.aux):
-            assert part.dtype == torch.float32
-            assert torch.equal(part, part.round().clamp(0, CONTEXT_MAX))
-        assert bool(context.former.any()) == (symbols is not None)
-        assert (context.aux[0, 0] == 63).all()
-
-
-def test_reconstruction_is_limited_to_samples(codec: SwiftCodec) -> None:
-    """Symbols as large as the format holds neither overflow nor wrap."""
-    planes = tuple(np.full(s, 128, np.uint8) for s in ((16, 16), (8, 8), (8, 8)))
-    prediction = predict_frame(Reference(planes, None), np.zeros((2, 2, 2), np.int16), 0)  # type: ignore[arg-type]
-    for value, sample in ((32767.0, 255), (-32767.0, 0)):
-        symbols = torch.zeros(96, 2, 2)
-        symbols[[0, 64, 65]] = value
-        for plane in prediction.reconstruct(symbols, codec.weights.model.filter):
-            assert plane.dtype == np.uint8
-            assert (plane == sample).all()
-
-
-def test_chosen_symbols_are_worth_their_bits(codec: SwiftCodec, textured_frames: FrameMaker) -> None:
-    """The choice costs less, bits and errors together, than plain rounding and than nothing."""
-    one, two = (pad_to_blocks(f.planes) for f in textured_frames(2, 64, 48))
-    motion = search(two[0], one[0], 40.0)
-    model = codec.weights.model.entropy
-    prediction = predict_frame(Reference(one, None), motion.vectors, 35)
-    # (a coarse prediction, so that there is something to code)
-    coefficients = prediction.residual(two) * 2
-    weight = torch.full((96, 1, 1), LAGRANGIAN)
-    weight[LUMA:] *= CHROMA_WEIGHT * (CHROMA_STEP / 16) ** 2
-
-    def cost(symbols: torch.Tensor) -> float:
-        coder = EstimateSymbols(torch.ones(1))
-        model(coder, symbols[None], prediction.context)
-        return float(torch.stack(coder.bits).sum() + (weight * (coefficients - symbols) ** 2).sum())
-
-    with torch.inference_mode():
-        chosen = choose_symbols(model, coefficients, prediction.context)
-        guess = first_guess(coefficients)
-        assert cost(chosen) < cost(guess)
-        assert cost(chosen) < cost(coefficients.round().float())
-        assert cost(chosen) < cost(torch.zeros_like(guess))
-    assert chosen.any()
-    assert torch.equal(chosen, chosen.round())
-    assert (chosen.abs() <= coefficients.abs().round()).all()
-    assert (chosen * coefficients >= 0).all()

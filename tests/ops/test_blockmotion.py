@@ -20,6 +20,9 @@ from lvc.ops.blockmotion import (
     MAX_LAGRANGIAN,
     WINDOWS,
     BlockMotion,
+    Second,
+    chain,
+    disagreement,
     field_shape,
     predict,
     search,
@@ -77,6 +80,60 @@ def test_prediction_is_that_of_the_reference(size: tuple[int, int], window: str,
         expected = reference.predict(planes, field, window=window)
         for got, want in zip(predict(planes, field, window=window, simd=simd), expected, strict=True):
             np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("simd", simd_levels())
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_prediction_by_two_references_is_that_of_the_reference(size: tuple[int, int], window: str, simd: str) -> None:
+    rng = np.random.default_rng(4)
+    for reach, share in ((1, 0.5), (40, 0.9), (400, 0.2), (32768, 0.5)):
+        one, two = (random_planes(rng, *size, extreme=reach == 40) for _ in range(2))
+        fields = [rng.integers(-reach, reach, field_shape(*size)).astype(np.int16) for _ in range(2)]
+        compound = rng.random(field_shape(*size)[1:]) < share
+        for array in (*fields, compound[None]):
+            odd = array[:, ::2, 1::2]
+            odd[:] = array[:, ::2, ::2][:, :, : odd.shape[2]]  # runs of blocks that are predicted alike, too
+        second = Second(two, fields[1], compound)
+        expected = reference.predict(one, fields[0], second=second, window=window)
+        for got, want in zip(predict(one, fields[0], second=second, window=window, simd=simd), expected, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_means_of_two_references_by_hand(window: str) -> None:
+    """The mean where all blocks take both, rounded up; the first reference where none does."""
+    rng = np.random.default_rng(8)
+    one, two = random_planes(rng, 40, 56), random_planes(rng, 40, 56)
+    still = np.zeros(field_shape(40, 56), np.int16)
+    for compound in (False, True):
+        second = Second(two, still, np.full(still.shape[1:], compound))
+        for a, b, got in zip(one, two, predict(one, still, second=second, window=window), strict=True):
+            want = (a.astype(int) + b + 1) >> 1 if compound else a
+            np.testing.assert_array_equal(got, want)
+
+
+def test_chains_lead_through_the_block_pointed_to() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.integers(-100, 101, (2, 4, 6)).astype(np.int16)
+    vectors[:, 0, 0], vectors[:, 0, 1], vectors[:, 1, 1] = (15, 16), (-16, -17), (32767, -32768)
+    beyond = rng.integers(-999, 1000, (2, 4, 6)).astype(np.int16)
+    got = chain(vectors, beyond)
+    for i, j in np.ndindex(4, 6):
+        column, row = (int(np.floor(int(v) / 32 + 0.5)) for v in vectors[:, i, j])
+        want = vectors[:, i, j].astype(int) + beyond[:, min(max(i + row, 0), 3), min(max(j + column, 0), 5)]
+        assert got[:, i, j].tolist() == np.clip(want, -32768, 32767).tolist()
+    assert got.dtype == np.int16
+
+
+def test_disagreement_is_of_predictions_without_overlap() -> None:
+    rng = np.random.default_rng(1)
+    one, two = (rng.integers(0, 256, (24, 40), dtype=np.uint8) for _ in range(2))
+    fields = [rng.integers(-50, 51, (2, 3, 5)).astype(np.int16) for _ in range(2)]
+    a, b = (reference.predict_plane(p, f).astype(int) for p, f in zip((one, two), fields, strict=True))
+    want = np.abs(a - b).reshape(3, BLOCK, 5, BLOCK).sum((1, 3))
+    np.testing.assert_array_equal(disagreement(one, fields[0], two, fields[1]), want)
+    assert not disagreement(one, fields[0], one, fields[0]).any()
 
 
 def test_half_a_sample_by_hand() -> None:
@@ -184,6 +241,72 @@ def test_searches_agree(size: tuple[int, int], effort: int) -> None:
     np.testing.assert_array_equal(first.satd, (satd + 2) // 4)
 
 
+def noisy_history(noise: float) -> tuple[Any, Any, Any, Any]:
+    """(current, first, second, vectors between each two): a texture that moves, the references with noise."""
+    rng = np.random.default_rng(9)
+    fine = texture(rng, 200, 300)
+    current, first, second = (fine[20 + y : 116 + y, 30 + x : 222 + x] for y, x in ((0, 0), (3, -2), (6, -4)))
+    field = np.zeros(field_shape(96, 192), np.int16)
+    field[0], field[1] = 4 * 2, -4 * 3
+    return (to_samples(current), *(to_samples(p + rng.normal(0, noise, p.shape)) for p in (first, second)), field)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("effort", range(MAX_EFFORT + 1))
+def test_the_mean_of_two_noisy_references_is_taken(effort: int, window: str) -> None:
+    current, first, second, field = noisy_history(6.0)
+    found = search(current, first, 4.0, second=(second, field), window=window, effort=effort)
+    assert np.mean(found.compound) > 0.7
+    alone = search(current, first, 4.0, window=window, effort=effort)
+    assert not alone.compound.any()
+    halves = ((48, 96), (48, 96))
+    planes = [(p, np.zeros(halves[0], np.uint8), np.zeros(halves[1], np.uint8)) for p in (first, second)]
+    mean = predict(planes[0], found.vectors, window=window,
+                   second=Second(planes[1], chain(found.vectors, field), found.compound))[0]
+    single = predict(planes[0], alone.vectors, window=window)[0]
+    errors = [float(((p.astype(int) - current)[8:-8, 8:-8] ** 2).mean()) for p in (mean, single)]
+    assert errors[0] < 0.7 * errors[1]  # the variance of the noise is halved
+
+
+def test_a_second_reference_of_no_use_is_left_alone() -> None:
+    current, first, _, field = noisy_history(3.0)
+    other = np.random.default_rng(0).integers(0, 256, current.shape, dtype=np.uint8)
+    found = search(current, first, 4.0, second=(other, field))
+    assert not found.compound.any()
+    np.testing.assert_array_equal(found.vectors, search(current, first, 4.0).vectors)
+
+
+@pytest.mark.parametrize("effort", range(MAX_EFFORT + 1))
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_searches_with_two_references_agree(size: tuple[int, int], effort: int) -> None:
+    """The same for all threads and instruction sets, alike in squares, with the SATD that it says."""
+    rng = np.random.default_rng(6)
+    clean = to_samples(texture(rng, *size)).astype(int) if min(size) > 8 else rng.integers(0, 256, size)
+    current, one, two = (to_samples(clean + rng.normal(0, 8, size)) for _ in range(3))
+    beyond = rng.integers(-3, 4, field_shape(*size)).astype(np.int16)
+    window = WINDOWS[effort % 3]
+    first = search(current, one, 3.0, second=(two, beyond), window=window, effort=effort)
+    assert first.compound.dtype == np.bool_
+    assert first.compound.any() or min(size) < 9
+    for simd in simd_levels():
+        for threads in (1, 3):
+            again = search(current, one, 3.0, second=(two, beyond), window=window, effort=effort,
+                           threads=threads, simd=simd)
+            for name in ("vectors", "sizes", "satd", "compound"):
+                np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
+    rows, columns = first.sizes.shape
+    for row, column in np.ndindex(rows, columns):
+        n = int(first.sizes[row, column]) // BLOCK
+        assert first.compound[row, column] == first.compound[row // n * n, column // n * n]
+    pad = ((0, -size[0] % BLOCK), (0, -size[1] % BLOCK))
+    a, b = (reference.predict_plane(np.pad(p, pad, mode="edge"), field).astype(int)
+            for p, field in ((one, first.vectors), (two, chain(first.vectors, beyond))))
+    predicted = np.where(np.kron(first.compound, np.ones((BLOCK, BLOCK))) > 0, (a + b + 1) >> 1, a)
+    parts = (np.pad(current, pad, mode="edge") - predicted).reshape(rows, BLOCK, columns, BLOCK).transpose(0, 2, 1, 3)
+    satd = np.abs(hadamard(BLOCK) @ parts @ hadamard(BLOCK)).sum((2, 3))
+    np.testing.assert_array_equal(first.satd, (satd + 2) // 4)
+
+
 def busy_pair() -> tuple[Any, Any]:
     """A texture that is stretched, so that every block moves by another fraction."""
     rng = np.random.default_rng(11)
@@ -270,6 +393,32 @@ def test_wrong_predictions_are_refused(arguments: tuple[Any, ...], options: dict
         predict(*arguments, **options)
 
 
+OTHER = Second(PLANES, FIELD, np.zeros((2, 3), np.bool_))
+
+
+@pytest.mark.parametrize(("second", "message"), [
+    (Second(PLANES[:2], FIELD, OTHER.compound), "three arrays"),
+    (Second((PLANES[0][:8], PLANES[1][:4], PLANES[2][:4]), FIELD, OTHER.compound), "both references must have one"),
+    (Second(PLANES, FIELD[:, :1], OTHER.compound), "vectors of the second reference must be an int16 array"),
+    (Second(PLANES, FIELD, OTHER.compound[:1]), r"compound must be a bool array of shape \(2, 3\)"),
+    (Second(PLANES, FIELD, OTHER.compound.astype(np.uint8)), "compound must be a bool array"),
+])
+def test_wrong_second_references_are_refused(second: Second, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        predict(PLANES, FIELD, second=second)
+
+
+def test_wrong_fields_and_planes_are_refused() -> None:
+    for arguments in ((FIELD, FIELD[:, :1]), (FIELD[0], FIELD), (FIELD, FIELD.astype(np.int32)), (None, FIELD)):
+        with pytest.raises(UsageError):
+            chain(*arguments)  # type: ignore[arg-type]
+    for plane in (PLANES[1], np.zeros((15, 24), np.uint8), None):
+        with pytest.raises(UsageError):
+            disagreement(plane, FIELD, PLANES[0], FIELD)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="int16"):
+        disagreement(PLANES[0], FIELD[:, :1], PLANES[0], FIELD)
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"current": PLANES[1]}, "must have one shape"),
     ({"reference": "x"}, "plane reference must be"),
@@ -279,6 +428,9 @@ def test_wrong_predictions_are_refused(arguments: tuple[Any, ...], options: dict
     ({"lagrangian": "much"}, "lagrangian must be"),
     ({"lagrangian": None}, "lagrangian must be"),
     ({"previous": FIELD[0]}, "previous must be an int16 array"),
+    ({"second": PLANES[0]}, "second must be a plane and a field"),
+    ({"second": (PLANES[1], FIELD)}, "field of the second reference|must have one shape"),
+    ({"second": (PLANES[0], FIELD[:, :1])}, "field of the second reference must be an int16 array"),
     ({"window": "hann"}, "window must be one of none, linear, cosine"),
     ({"effort": MAX_EFFORT + 1}, "effort must be an integer from 0"),
     ({"effort": 1.5}, "effort must be"),

@@ -48,9 +48,10 @@ def test_round_trip(swift_path: Path, swift_weights: SwiftWeights, make_swift: M
         got = loaded.get_submodule(name).integers(every)
         assert (got - index).abs().max() <= 1, name  # knots are stored as float16 before they are frozen
         assert (got == index).float().mean() > 0.95, name
-    assert set(table_owners(loaded)) == {"entropy", "motion"}
-    for owner in table_owners(loaded).values():
-        assert set(owner.tables()) == {"flags", "values"}
+    assert len({int(m.shift) for m in loaded.modules() if isinstance(m, IntConv2d)}) > 2
+    tables = {name: set(owner.tables()) for name, owner in table_owners(loaded).items()}
+    assert tables == {"entropy": {"flags", "values"}, "motion": {"flags", "values"}, "sizes": {"flags"},
+                      "filter": {"flags"}}
 
 
 def test_saving_twice_gives_one_digest(
@@ -73,7 +74,7 @@ def test_tables_are_integers_in_the_file(swift_path: Path, swift_weights: SwiftW
     assert metadata["note"] == "for tests"
     assert SwiftConfig.from_json(metadata["config"]) == swift_weights.model.config
     tables = [k for k in tensors if ".tables." in k or k.endswith("frozen")]
-    assert sum(k.endswith(".cdf") for k in tables) == 4
+    assert sum(k.endswith(".cdf") for k in tables) == 6
     assert not any(tensors[k].is_floating_point() for k in tables)
 
 
@@ -81,6 +82,26 @@ def test_a_model_without_filter(make_swift: MakeSwift, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_swift_weights(path, make_swift(filter_layers=0), {})
     assert load_swift_weights(path).model.filter is None
+
+
+def test_weights_from_before_layers_had_units(make_swift: MakeSwift, tmp_path: Path) -> None:
+    """They count 64ths; nothing about them has changed."""
+    path, model = tmp_path / "w.safetensors", make_swift()
+    for layer in model.modules():
+        if isinstance(layer, IntConv2d):
+            layer.shift.fill_(6)
+    save_swift_weights(path, model, {})
+    metadata, tensors = contents(path)
+    old = {key: value for key, value in tensors.items() if not key.endswith(".shift")}
+    assert len(tensors) - len(old) > 20
+    save_file(old, path, metadata)
+    loaded = load_swift_weights(path).model
+    for name, layer in model.named_modules():
+        if isinstance(layer, IntConv2d):
+            again = loaded.get_submodule(name)
+            assert int(again.shift) == 6
+            for got, want in zip(again.integers(), layer.integers(), strict=True):
+                assert torch.equal(got, want), name
 
 
 def test_families_are_told_apart(swift_path: Path, tiny_path: Path) -> None:
@@ -140,6 +161,9 @@ def test_incomplete_or_inexact_weights_are_refused(swift_path: Path, tmp_path: P
     for bias in ("swift.entropy.mix.parts.0.bias", "swift.motion.splits.1.bias", "swift.filter.start.bias"):
         for value in (2.0**20, float("nan"), float("inf")):  # sums that are not exact
             refused({**tensors, bias: torch.full_like(tensors[bias], value)})
+    shift = "swift.filter.end.shift"
+    for wrong in (torch.tensor(-1), torch.tensor(11), torch.tensor(-2000), torch.tensor(2**40), torch.zeros(2).long()):
+        refused({**tensors, shift: wrong})
     config = json.loads(metadata["config"])
     for change in ({"depth": 3}, {"filter_layers": 2}, {"entropy_width": 13}, {"motion_width": "8"},
                    {"filter_width": -8}, {"entropy_width": 8.5}):

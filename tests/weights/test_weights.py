@@ -20,6 +20,7 @@ from lvc.ops.integer import IntConv2d
 from lvc.weights import (
     DIGEST_BYTES,
     Weights,
+    load_restore_weights,
     load_swift_weights,
     load_weights,
     manifest,
@@ -197,7 +198,7 @@ def test_manifest_and_files_agree() -> None:
     assert listed == {path.name for path in folder.glob("*.safetensors")}
     for name, entry in manifest().items():
         assert hashlib.sha256((folder / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
-        load = load_swift_weights if name == "swift" else load_weights
+        load = {"swift": load_swift_weights, "restore": load_restore_weights}.get(name, load_weights)
         assert load(name).name == name
     assert json.dumps(manifest())
 

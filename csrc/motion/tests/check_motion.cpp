@@ -32,10 +32,11 @@ std::vector<uint8_t> plane(Random& random, int width, int height, int contrast) 
 
 struct Found {
   std::vector<int16_t> vectors;
-  std::vector<uint8_t> sizes;
+  std::vector<uint8_t> sizes, compound;
   std::vector<int32_t> satd;
   bool operator==(const Found& other) const {
-    return vectors == other.vectors && sizes == other.sizes && satd == other.satd;
+    return vectors == other.vectors && sizes == other.sizes && compound == other.compound &&
+           satd == other.satd;
   }
 };
 
@@ -87,6 +88,13 @@ void check_kernels(Random& random, const motion::Kernels& other, int round) {
   scalar.blend(four, kStride, weights.data(), p.data(), kStride, w, h);
   other.blend(four, kStride, weights.data(), q.data(), kStride, w, h);
   if (p != q) fail("blending", round);
+  one = two = values;
+  scalar.average(one.data(), source, kStride, w, h);
+  other.average(two.data(), source, kStride, w, h);
+  if (one != two) fail("means", round);
+  scalar.average_samples(a.data(), kStride, b.data() + 5, kStride, p.data(), kStride, w, h);
+  other.average_samples(a.data(), kStride, b.data() + 5, kStride, q.data(), kStride, w, h);
+  if (p != q) fail("means of samples", round);
 }
 
 void check_pictures(Random& random, const std::vector<const motion::Kernels*>& kernels, int round) {
@@ -101,6 +109,8 @@ void check_pictures(Random& random, const std::vector<const motion::Kernels*>& k
   std::vector<int16_t> vectors(2 * blocks);
   for (int16_t& v : vectors) v = static_cast<int16_t>(uniform(random, -reach, reach - 1));
   const motion::Field field{vectors.data(), vectors.data() + blocks, rows, cols};
+  std::vector<uint8_t> flags(blocks);
+  for (uint8_t& flag : flags) flag = static_cast<uint8_t>(uniform(random, 0, 1));
 
   const int chroma_width = (width + 1) / 2, chroma_height = (height + 1) / 2;
   const std::vector<uint8_t> small = plane(random, chroma_width, chroma_height, contrast);
@@ -108,10 +118,11 @@ void check_pictures(Random& random, const std::vector<const motion::Kernels*>& k
     for (const bool chroma : {false, true}) {
       const int w = chroma ? chroma_width : width, h = chroma ? chroma_height : height;
       const motion::PlaneView view{chroma ? small.data() : reference.data(), w, w, h};
+      const motion::Second second{view, field, flags.data()};
       std::vector<uint8_t> expected;
       for (const motion::Kernels* k : kernels) {
         std::vector<uint8_t> out(static_cast<size_t>(w * h));
-        motion::predict_plane(*k, view, field, chroma, window, out.data(), w);
+        motion::predict_plane(*k, view, field, chroma, window, out.data(), w, round % 2 ? &second : nullptr);
         if (expected.empty()) expected = out;
         if (out != expected) fail("predictions differ", round);
       }
@@ -121,13 +132,16 @@ void check_pictures(Random& random, const std::vector<const motion::Kernels*>& k
   options.lagrangian = uniform(random, 0, 3) * 5.0;
   options.effort = uniform(random, 0, motion::kMaxEffort);
   const motion::Field* previous = uniform(random, 0, 1) ? &field : nullptr;
+  const motion::SecondReference second{two, field};
   std::vector<Found> all;
   for (const motion::Kernels* k : kernels)
     for (const int threads : {1, 3}) {
       options.threads = threads;
-      Found found{std::vector<int16_t>(2 * blocks), std::vector<uint8_t>(blocks), std::vector<int32_t>(blocks)};
-      motion::search(*k, one, two, previous, options,
-                     {found.vectors.data(), found.vectors.data() + blocks, found.sizes.data(), found.satd.data()});
+      Found found{std::vector<int16_t>(2 * blocks), std::vector<uint8_t>(blocks), std::vector<uint8_t>(blocks),
+                  std::vector<int32_t>(blocks)};
+      motion::search(*k, one, two, previous, round % 2 ? &second : nullptr, options,
+                     {found.vectors.data(), found.vectors.data() + blocks, found.sizes.data(), found.compound.data(),
+                      found.satd.data()});
       all.push_back(std::move(found));
       if (!(all.back() == all.front())) fail("searches differ", round);
     }

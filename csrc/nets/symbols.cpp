@@ -1,0 +1,212 @@
+#include "symbols.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+
+#include "parallel.h"
+
+namespace lvc::nets {
+
+void place(const int32_t* values, const int32_t* positions, size_t n, const Slice& slice, const uint8_t* table,
+           size_t size, int16_t* symbols, uint8_t* context) {
+  for (size_t c = 0; c < slice.count; ++c)
+    for (size_t i = 0; i < n; ++i) {
+      const int32_t value = values[c * n + i];
+      if (value == 0) continue;  // what was there before
+      const size_t at = static_cast<size_t>(positions[i]) * slice.channels + slice.first + c;
+      symbols[at] = static_cast<int16_t>(value);
+      context[at] = table[std::min(static_cast<size_t>(std::abs(value)), size - 1)];
+    }
+}
+
+void take(const int16_t* symbols, const int32_t* positions, size_t n, const Slice& slice, int16_t* values) {
+  for (size_t i = 0; i < n; ++i) {
+    const int16_t* row = symbols + static_cast<size_t>(positions[i]) * slice.channels + slice.first;
+    for (size_t c = 0; c < slice.count; ++c) values[c * n + i] = row[c];
+  }
+}
+
+void flags_of(const int16_t* symbols, size_t n, const Groups& groups, uint8_t* flags) {
+  for (size_t i = 0; i < n; ++i, symbols += groups.channels(), flags += groups.size()) {
+    bool later = false;
+    for (size_t k = groups.size(); k-- > 0;) {
+      if (k + 1 == groups.luma) later = false;
+      for (int c = groups.edges[k]; c < groups.edges[k + 1]; ++c) later |= symbols[c] != 0;
+      flags[k] = later;
+    }
+  }
+}
+
+namespace {
+
+// Bits of a value whose magnitude the table has, or which is escaped: then as many more as Exp-Golomb needs.
+float bits_of(const BitsTable& table, int index, float value) {
+  const float magnitude = std::abs(value);
+  const float column = std::min(magnitude, static_cast<float>(table.reach + 1));
+  float extra = magnitude > 0.0f ? 1.0f : 0.0f;  // the sign
+  if (magnitude > static_cast<float>(table.reach))
+    extra += 2.0f * static_cast<float>(std::ilogb(std::max(magnitude - static_cast<float>(table.reach), 1.0f))) + 1.0f;
+  return table.bits[index * (table.reach + 2) + static_cast<int>(column)] + extra;
+}
+
+// A sum whose rounding is that of the reference: partial sums of 16 terms, added up, and the rest before them.
+class Sum {
+ public:
+  void add(float x) {
+    recent_ += x;
+    if (++count_ % 16 != 0) return;
+    older_ += recent_;
+    recent_ = 0.0f;
+  }
+  float total() const { return recent_ + older_; }
+
+ private:
+  float recent_ = 0.0f, older_ = 0.0f;
+  int count_ = 0;
+};
+
+constexpr size_t kMaxGroups = 32;
+
+// How many groups [first, last) to keep; ties go to fewer. Adds what that costs.
+size_t groups_to_keep(const float* cost, const float* empty, const float* set, const float* unset, size_t first,
+                      size_t last, float& sum) {
+  size_t best = 0;
+  float least = 0.0f;
+  for (size_t r = 0; first + r <= last; ++r) {
+    float kept = 0.0f, dropped = 0.0f, flags = 0.0f;
+    for (size_t k = first; k < first + r; ++k) kept += cost[k], flags += set[k];
+    for (size_t k = first + r; k < last; ++k) dropped += empty[k];
+    if (first + r < last) flags += unset[first + r];
+    const float total = kept + dropped + flags;
+    if (r == 0 || total < least) {
+      best = r;
+      least = total;
+    }
+  }
+  sum += least;
+  return best;
+}
+
+}  // namespace
+
+void choose(const float* coefficients, const std::vector<const uint8_t*>& index, const uint8_t* flag_index, size_t n,
+            const Groups& groups, const BitsTable& values, const BitsTable& flags, const float* weights,
+            int16_t* symbols, float* costs, int threads) {
+  constexpr size_t kRun = 64;
+  const size_t n_groups = std::min(groups.size(), kMaxGroups);
+  parallel(static_cast<int>((n + kRun - 1) / kRun), threads, [&](int run) {
+    for (size_t i = static_cast<size_t>(run) * kRun; i < std::min(n, (static_cast<size_t>(run) + 1) * kRun); ++i) {
+      std::array<float, kMaxGroups> cost{}, empty{}, set{}, unset{};
+      const float* row = coefficients + i * groups.channels();
+      int16_t* out = symbols + i * groups.channels();
+      for (size_t k = 0; k < n_groups; ++k) {
+        Sum kept, dropped;
+        const size_t first = static_cast<size_t>(groups.edges[k]), last = static_cast<size_t>(groups.edges[k + 1]);
+        for (size_t c = first; c < last; ++c) {
+          const float value = row[c], w = weights[c];
+          const int table = index[k][i * (last - first) + c - first];
+          const float zero = w * (value * value);
+          float best = 0.0f, best_cost = bits_of(values, table, 0.0f) + zero;
+          const float nearest = std::nearbyint(value);
+          if (nearest != 0.0f)
+            for (const float candidate : {nearest, nearest - (nearest > 0.0f ? 1.0f : -1.0f)}) {
+              const float error = value - candidate;
+              const float candidate_cost = bits_of(values, table, candidate) + w * (error * error);
+              if (candidate_cost < best_cost) best = candidate, best_cost = candidate_cost;
+            }
+          out[c] = static_cast<int16_t>(std::clamp(best, -32768.0f, 32767.0f));
+          kept.add(best_cost);
+          dropped.add(zero);
+        }
+        cost[k] = kept.total();
+        empty[k] = dropped.total();
+        // Flags have no sign.
+        const float* bits = flags.bits + flag_index[i * n_groups + k] * (flags.reach + 2);
+        unset[k] = bits[0];
+        set[k] = bits[1];
+      }
+      costs[i] = 0.0f;
+      const size_t ranges[2][2] = {{0, groups.luma}, {groups.luma, n_groups}};
+      for (const auto& [first, last] : ranges) {
+        const size_t keep = groups_to_keep(cost.data(), empty.data(), set.data(), unset.data(), first, last,
+                                           costs[i]);
+        std::fill(out + groups.edges[first + keep], out + groups.edges[last], int16_t{0});
+      }
+    }
+  });
+}
+
+namespace {
+
+struct Vector {
+  int32_t x, y;
+  bool operator==(const Vector& other) const { return x == other.x && y == other.y; }
+};
+
+int32_t median(std::array<int32_t, kCandidates>& v, size_t count) {
+  if (count == 0) return 0;
+  std::sort(v.begin(), v.begin() + static_cast<ptrdiff_t>(count));
+  return v[(count - 1) / 2];
+}
+
+}  // namespace
+
+void vector_features(const VectorCall& call) {
+  const size_t area = static_cast<size_t>(call.height) * static_cast<size_t>(call.width);
+  const size_t n_features = 3 * kCandidates + static_cast<size_t>(call.levels) + 2;
+  const auto log_of = [&](int32_t x) {
+    return call.log_table[std::min(static_cast<size_t>(std::abs(x)), call.log_size - 1)];
+  };
+  for (size_t i = 0; i < call.n; ++i) {
+    const int y = call.ys[i], x = call.xs[i];
+    std::array<Vector, kCandidates> vectors{};
+    std::array<bool, kCandidates> there{}, fresh{};
+    for (size_t k = 0; k < call.offsets.size(); ++k) {
+      const int row = y + call.offsets[k].first, col = x + call.offsets[k].second;
+      if (row < 0 || row >= call.height || col < 0 || col >= call.width) continue;
+      const size_t at = static_cast<size_t>(row) * static_cast<size_t>(call.width) + static_cast<size_t>(col);
+      if (call.known[at] == 0) continue;
+      vectors[k + 1] = {call.field[at], call.field[area + at]};
+      there[k + 1] = true;
+    }
+    const size_t own = static_cast<size_t>(y) * static_cast<size_t>(call.width) + static_cast<size_t>(x);
+    if (call.former != nullptr) {
+      vectors.back() = {call.former[own], call.former[area + own]};
+      there.back() = true;
+    }
+    std::array<int32_t, kCandidates> xs{}, ys{};
+    size_t count = 0;
+    for (size_t k = 1; k < kCandidates; ++k)
+      if (there[k]) {
+        xs[count] = vectors[k].x;
+        ys[count++] = vectors[k].y;
+      }
+    vectors[0] = {median(xs, count), median(ys, count)};
+    there[0] = true;
+    uint8_t* features = call.features + i * n_features;
+    std::fill(features, features + n_features, uint8_t{0});
+    for (size_t k = 0; k < kCandidates; ++k) {
+      call.candidates[2 * k * call.n + i] = vectors[k].x;
+      call.candidates[(2 * k + 1) * call.n + i] = vectors[k].y;
+      fresh[k] = there[k];
+      int votes = 0;
+      for (size_t j = 0; there[k] && j < kCandidates; ++j)
+        if (there[j] && vectors[j] == vectors[k]) {
+          ++votes;
+          fresh[k] &= j >= k;
+        }
+      call.fresh[k * call.n + i] = fresh[k];
+      if (!there[k]) continue;
+      features[k] = log_of(vectors[k].x - vectors[0].x);
+      features[kCandidates + k] = log_of(vectors[k].y - vectors[0].y);
+      features[2 * kCandidates + k] = static_cast<uint8_t>(fresh[k] ? 9 * votes : 0);
+    }
+    features[3 * kCandidates + static_cast<size_t>(call.level)] = 63;
+    features[n_features - 2] = std::max(log_of(vectors[0].x), log_of(vectors[0].y));
+    features[n_features - 1] = static_cast<uint8_t>(call.quality);
+  }
+}
+
+}  // namespace lvc::nets

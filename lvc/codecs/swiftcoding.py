@@ -1,0 +1,211 @@
+"""Swift's P frames as encoder and decoder carry them out: in C++ and numpy, bit for bit what swiftframe says.
+
+lvc.codecs.swiftframe, lvc.codecs.swiftquant and lvc.models.swift* are the readable reference, and what is trained.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lvc import _nets
+from lvc.codecs.swiftframe import _LOG, WINDOW, Planes, Sizes, _any_in_squares, size_aux
+from lvc.codecs.swiftquant import ROUNDING, _weights, best_sizes, weighted_error
+from lvc.entropy.distributions import TableDistribution
+from lvc.entropy.symbols import DirectCoder
+from lvc.models.swift import AUX, CONTEXT_MAX, GROUPS, LUMA_GROUPS
+from lvc.models.swiftfilter import AREAS, SIZE_AUX
+from lvc.models.swiftinference import FilterInference, FrameContext, SwiftInference, Symbols
+from lvc.models.swiftmodel import SwiftModel
+from lvc.ops.blockdct import SIZES, quantizer_step
+from lvc.ops.blockmotion import Field, Second, predict
+from lvc.ops.blocktransform import (
+    Coefficients,
+    forward_dct,
+    in_steps,
+    magnitude_context,
+    reconstruct,
+    squares,
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The former decoded frame, of whole blocks.
+
+    Attributes:
+        planes: Y, U, V.
+        context: uint8 (h, w, 96), symbol_context of its symbols; None after an I frame, as what follows.
+        sizes: of its transforms, uint8 (h, w).
+    """
+
+    planes: Planes
+    context: npt.NDArray[np.uint8] | None = None
+    sizes: Sizes | None = None
+
+
+class InterCoder:
+    """Codes P frames, given their motion, with the weights that a model has now.
+
+    Args:
+        model: with frozen tables.
+        threads: at least 1; the results do not depend on it.
+    """
+
+    def __init__(self, model: SwiftModel, threads: int = 1) -> None:
+        self.model, self.threads = model, threads
+        self.networks = SwiftInference(model, threads)
+        distributions = model.entropy.distribution, model.entropy.flag_distribution
+        self._value_bits, self._flag_bits = (_bits(d) for d in distributions)
+        self._weights = np.ascontiguousarray(_weights()[:, 0, 0].numpy())
+
+    def code(self, coder: DirectCoder, reference: Reference, field: Field, squares: Sizes, quality: int, *,
+             second: Second | None = None, current: Planes | None = None, try_sizes: bool = True) -> Reference:
+        """Code the residual of a frame; returns what it decodes to.
+
+        Args:
+            coder: writes or reads.
+            reference: the frame before.
+            field, squares: the motion, as coded.
+            quality: 0..63.
+            second: another reference.
+            current: the frame, of whole blocks; None when reading.
+            try_sizes: whether the encoder looks for transform sizes; all are 8x8 otherwise.
+        """
+        networks, threads = self.networks, self.threads
+        planes = predict(reference.planes, field, second=second, window=WINDOW)
+        frame = _Frame(reference, planes, field, quality, threads)
+        sizes = None
+        if current is not None:
+            sizes = (self._choose_sizes(frame, current, squares, reference.sizes) if try_sizes
+                     else np.full(squares.shape, 8, np.uint8))
+        sizes = networks.sizes.code(coder, sizes, frame.context, squares, reference.sizes)
+        context = frame.context_of(sizes)
+        symbols = None
+        if current is not None:
+            symbols, _ = self._choose(frame.residual(current, sizes), context)
+        symbols, known = networks.entropy.code(coder, symbols, context)
+        planes = reconstruct(planes, symbols, frame.step, sizes, threads)
+        if networks.filter is not None:
+            planes = self._filter(networks.filter, coder, frame, planes, symbols, sizes, current)
+        return Reference(planes, known, sizes)
+
+    @staticmethod
+    def _filter(network: FilterInference, coder: DirectCoder, frame: _Frame, decoded: Planes, symbols: Symbols,
+                sizes: Sizes, current: Planes | None) -> Planes:
+        @functools.cache
+        def planes(area: int) -> Planes:
+            if AREAS[area] == "none":
+                return decoded
+            if AREAS[area] == "all":
+                return network(decoded, frame.planes, _size_aux(sizes), frame.quality, frame.step)
+            coded, filled = np.zeros(sizes.shape, np.bool_), symbols.any(2)
+            for size in np.unique(sizes):
+                coded |= (sizes == size) & _any_in_squares(filled, int(size) // 8)
+            y, u, v = (np.where(coded.repeat(n, 0).repeat(n, 1), a, b)
+                       for n, a, b in zip((8, 4, 4), planes(AREAS.index("all")), decoded))
+            return y, u, v
+
+        best = None
+        if current is not None:
+            best = min(range(len(AREAS)), key=lambda area: weighted_error(planes(area), current))
+        return planes(network.code_area(coder, best))
+
+    def _choose(self, coefficients: npt.NDArray[np.float32],
+                context: FrameContext) -> tuple[Symbols, npt.NDArray[np.float32]]:
+        """As lvc.codecs.swiftquant.choose_symbols: symbols (h, w, 96) and their cost (h, w)."""
+        guess = (np.sign(coefficients) * np.floor(np.abs(coefficients) + np.float32(ROUNDING))).astype(np.int16)
+        flag_index, index = self.networks.entropy.indices(guess, context)
+        edges = (0, *(b for _, b in GROUPS))
+        return _nets.choose(coefficients, index, flag_index, edges, len(LUMA_GROUPS), self._value_bits,
+                            self._flag_bits, self._weights, self.threads)
+
+    def _choose_sizes(self, frame: _Frame, current: Planes, motion_sizes: Sizes, former: Sizes | None) -> Sizes:
+        """As lvc.codecs.swiftquant.choose_sizes."""
+        flags = self.model.sizes.flag_distribution
+
+        def cost(size: int) -> Tensor:
+            sizes = np.full(motion_sizes.shape, size, np.uint8)
+            return torch.from_numpy(self._choose(frame.residual(current, sizes), frame.context_of(sizes))[1])
+
+        def flag_bits(size: int) -> Tensor:
+            index = torch.from_numpy(self.networks.sizes.index(frame.context, motion_sizes, former, size)).float()
+            zeros = torch.zeros_like(index)
+            return torch.stack([flags.bits(zeros + v, index) for v in (0, 1)])
+
+        return best_sizes(cost, flag_bits, motion_sizes.shape)
+
+
+class _Frame:
+    """The prediction of a frame, and what its residual is coded by.
+
+    Attributes:
+        planes: of whole blocks.
+        context: if all transforms are 8x8.
+    """
+
+    def __init__(self, reference: Reference, planes: Planes, field: Field, quality: int, threads: int) -> None:
+        self.planes, self.quality, self.step, self._threads = planes, quality, quantizer_step(quality), threads
+        self._coefficients = forward_dct(planes, threads=threads)
+        prediction = magnitude_context(self._coefficients, self.step, threads)
+        former = (np.zeros_like(prediction) if reference.context is None
+                  else _nets.displaced(reference.context, field))
+        aux = _aux(reference, planes, field, quality)
+        aux[:, :, -SIZE_AUX:] = _size_aux(np.full(field.shape[1:], 8, np.uint8))
+        self.context = FrameContext(prediction, former, aux, quality)
+
+    def context_of(self, sizes: Sizes) -> FrameContext:
+        """The context where transforms have these sizes (h, w)."""
+        if (sizes == 8).all():
+            return self.context
+        coefficients = self._transform(sizes, self.planes, None, self._coefficients.copy())
+        aux = self.context.aux.copy()
+        aux[:, :, -SIZE_AUX:] = _size_aux(sizes)
+        return replace(self.context, prediction=magnitude_context(coefficients, self.step, self._threads), aux=aux)
+
+    def residual(self, current: Planes, sizes: Sizes) -> npt.NDArray[np.float32]:
+        """Coefficients (h, w, 96) of current - prediction in units of their steps."""
+        return in_steps(self._transform(sizes, current, self.planes, None), self.step)
+
+    def _transform(self, sizes: Sizes, planes: Planes, minus: Planes | None,
+                   out: Coefficients | None) -> Coefficients:
+        """By transforms of these sizes; those of 8x8 are in `out` already, if that is given."""
+        for size in SIZES[out is not None :]:
+            blocks = squares(sizes, size)
+            if out is None or len(blocks):
+                out = forward_dct(planes, minus, size, blocks=blocks, out=out, threads=self._threads)
+        assert out is not None
+        return out
+
+
+@torch.no_grad()
+def _bits(distribution: TableDistribution) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(distribution.bits_table().numpy())
+
+
+def _size_aux(sizes: Sizes) -> npt.NDArray[np.uint8]:
+    return size_aux(sizes).transpose(1, 2, 0)
+
+
+def _aux(reference: Reference, planes: Planes, vectors: Field, quality: int) -> npt.NDArray[np.uint8]:
+    """As lvc.codecs.swiftframe._aux, channels last."""
+    _, h, w = vectors.shape
+    aux = np.zeros((h, w, AUX), np.uint8)
+    aux[:, :, 0] = quality
+    aux[:, :, 1] = CONTEXT_MAX if reference.context is None else 0
+    d = vectors.astype(np.int32)
+    change = np.zeros_like(d)
+    for axis in (1, 2):
+        step = np.abs(np.diff(d, axis=axis))
+        for part in (np.s_[:-1], np.s_[1:]):
+            place = (slice(None), part) if axis == 1 else (slice(None), slice(None), part)
+            np.maximum(change[place], step, out=change[place])
+    sums = _nets.differences(planes[0], reference.planes[0]) >> 4
+    for channel, value in zip(range(2, 7), (*np.abs(d), *change, sums)):
+        aux[:, :, channel] = _LOG[np.minimum(value, len(_LOG) - 1)]
+    return aux

@@ -1,0 +1,417 @@
+"""The networks of swift in C++: what encoder and decoder run. Bit for bit what lvc.models.swift* compute.
+
+Works on numpy, channels last, without torch: lvc.ops.intnet for the layers, lvc.entropy.symbols.DirectCoder for the
+coder. Only what will be coded is computed: flags at the positions of their pass, indices of a group at the positions
+where its flag is set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lvc import _nets
+from lvc.entropy.distributions import TableDistribution
+from lvc.entropy.scales import N_SCALES
+from lvc.entropy.symbols import DirectCoder, Integers
+from lvc.models import swift, swiftfilter, swiftmotion, swiftsizes
+from lvc.models.swift import CONTEXT_MAX, GROUPS, HIDDEN_MAX, LUMA_GROUPS, N_FLAGS, SwiftEntropy
+from lvc.models.swiftfilter import CELL, INPUT_MAX, SIZE_AUX, SwiftFilter
+from lvc.models.swiftmodel import SwiftModel
+from lvc.models.swiftmotion import VECTOR_MAX, SwiftMotion
+from lvc.models.swiftsizes import LEVELS, SwiftSizes
+from lvc.ops.blockdct import COEFFICIENTS, LUMA
+from lvc.ops.gains import QualityTable
+from lvc.ops.integer import IntConv2d
+from lvc.ops.intnet import Bytes, IntLayer, Part, Positions, default_simd
+from lvc.types import MAX_QUALITY, Plane
+
+Symbols = npt.NDArray[np.int16]
+Planes = tuple[Plane, Plane, Plane]
+
+_EDGES = (0, *(b for _, b in GROUPS))
+_LUMA_GROUPS = len(LUMA_GROUPS)
+_SYMBOL_CONTEXT = np.minimum(swift._SYMBOL_CONTEXT.numpy(), CONTEXT_MAX).astype(np.uint8)
+_VECTOR_LOG = swiftmotion._LOG.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class FrameContext:
+    """As lvc.models.swift.SwiftContext, of one frame: uint8 (h, w, channels).
+
+    Attributes:
+        prediction: (h, w, 96).
+        former: (h, w, 96).
+        aux: (h, w, 10).
+        quality: 0..63.
+    """
+
+    prediction: Bytes
+    former: Bytes
+    aux: Bytes
+    quality: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        h, w, _ = self.prediction.shape
+        return h, w
+
+
+def _phases(h: int, w: int) -> list[Positions]:
+    """Linear positions of each pass of the flags."""
+    return [np.flatnonzero(phase.numpy()).astype(np.int32) for phase in swift._phases(h, w)]
+
+
+def _offset(table: QualityTable, quality: int) -> npt.NDArray[np.int32]:
+    return np.ascontiguousarray(table.integers(torch.tensor([quality]))[0, :, 0, 0].numpy(), np.int32)
+
+
+def _index_layer(head: IntConv2d) -> IntLayer:
+    """Of which the output, with an offset, is an index."""
+    return IntLayer.of(head, low=0, high=N_SCALES - 1)
+
+
+class EntropyInference:
+    """SwiftEntropy for one frame at a time, with the weights that it has now.
+
+    Args:
+        model: with frozen tables.
+        threads: the results do not depend on it.
+    """
+
+    def __init__(self, model: SwiftEntropy, threads: int = 1) -> None:
+        self.model, self.threads = model, threads
+        first, second, third = model.trunk
+        self._trunk = (IntLayer.of(first, sources=(COEFFICIENTS, COEFFICIENTS, swift.AUX)), IntLayer.of(second),
+                       IntLayer.of(third))
+        self._flag_nets = [self._fuse(net[0], [(), ()][: 1 + (p > 0)]) for p, net in enumerate(model.flag_nets)]
+        self._flag_heads = [_index_layer(head) for head in model.flag_heads]
+        self._mix = self._fuse(model.mix, [(), ()])
+        self._group_nets, self._group_heads = [], []
+        for k, (a, b) in enumerate(GROUPS):
+            former = tuple(d - c for c, d in swift._former_groups(k))
+            sources = [(), (b - a, b - a), former][: 2 + bool(former)]
+            self._group_nets.append(self._fuse(model.group_nets[k], sources))
+            self._group_heads.append(_index_layer(model.group_heads[k]))
+
+    @staticmethod
+    def _fuse(module: swift._Fuse, sources: list[tuple[int, ...]]) -> IntLayer:
+        parts = [Part(conv, channels) for conv, channels in zip(module.parts, sources, strict=True)]
+        return IntLayer(parts, 0, HIDDEN_MAX)
+
+    def code(self, coder: DirectCoder, symbols: Symbols | None, context: FrameContext) -> tuple[Symbols, Bytes]:
+        """Code symbols (h, w, 96), None when reading.
+
+        Returns:
+            The symbols, and their symbol_context: uint8 (h, w, 96).
+        """
+        h, w = context.shape
+        trunk = self._run_trunk(context)
+        flags = None if symbols is None else _nets.flags_of(symbols, _EDGES, _LUMA_GROUPS)
+        coded = self._flags(coder, flags, trunk, context.quality)
+        mixed = self._mix((trunk, 0), (coded, 0), threads=self.threads)
+        result = np.zeros((h, w, COEFFICIENTS), np.int16)
+        known = np.zeros((h, w, COEFFICIENTS), np.uint8)
+        base = _offset(self.model.base_index, context.quality)
+        for k, (a, b) in enumerate(GROUPS):
+            positions = np.flatnonzero(coded[:, :, k]).astype(np.int32)
+            index = self._group_index(k, context, mixed, known, base, positions, planar=True)
+            values = None if symbols is None else _nets.take(symbols, positions, a, b - a)
+            read = coder.code(values, index, self.model.distribution)
+            _nets.place(np.asarray(read, np.int32), positions, a, _SYMBOL_CONTEXT, result, known)
+        return result, known
+
+    def indices(self, symbols: Symbols, context: FrameContext) -> tuple[Bytes, list[Bytes]]:
+        """What given symbols would be coded with: indices of flags (h, w, 6), and of each group (h, w, channels)."""
+        h, w = context.shape
+        trunk = self._run_trunk(context)
+        flags = _nets.flags_of(symbols, _EDGES, _LUMA_GROUPS)
+        recorder = _FlagIndices()
+        coded = self._flags(recorder, flags, trunk, context.quality, recorder)
+        flag_index = np.empty((h * w, N_FLAGS), np.uint8)
+        for positions, index in zip(_phases(h, w), recorder.indices, strict=True):
+            flag_index[positions] = index.T
+        mixed = self._mix((trunk, 0), (coded, 0), threads=self.threads)
+        known = _SYMBOL_CONTEXT[np.minimum(np.abs(symbols), len(_SYMBOL_CONTEXT) - 1)]
+        base = _offset(self.model.base_index, context.quality)
+        return flag_index.reshape(h, w, N_FLAGS), [
+            self._group_index(k, context, mixed, known, base) for k in range(len(GROUPS))]
+
+    def _run_trunk(self, context: FrameContext) -> Bytes:
+        hidden = self._trunk[0]((context.prediction, 0), (context.former, 0), (context.aux, 0), threads=self.threads)
+        for layer in self._trunk[1:]:
+            hidden = layer((hidden, 0), threads=self.threads)
+        return hidden
+
+    def _group_index(self, k: int, context: FrameContext, mixed: Bytes, known: Bytes, base: npt.NDArray[np.int32],
+                     positions: Positions | None = None, planar: bool = False) -> Bytes:
+        a, b = GROUPS[k]
+        former = [(known, c) for c, _ in swift._former_groups(k)]
+        hidden = self._group_nets[k]((mixed, 0), (context.prediction, a), (context.former, a), *former,
+                                     positions=positions, threads=self.threads)
+        return self._group_heads[k]((hidden, 0), offset=base[a:b], planar=planar, threads=self.threads)
+
+    def _flags(self, coder: DirectCoder, flags: Bytes | None, trunk: Bytes, quality: int,
+               recorder: _FlagIndices | None = None) -> Bytes:
+        """Code the flags; returns them, and a channel of what is done, as inputs: uint8 (h, w, 7), 0 or 63."""
+        h, w, _ = trunk.shape
+        coded = np.zeros((h, w, N_FLAGS + 1), np.uint8)
+        flat = coded.reshape(h * w, -1)
+        given = None if flags is None else flags.reshape(h * w, -1)
+        for p, positions in enumerate(_phases(h, w)):
+            sources = [(trunk, 0), (coded, 0)][: 1 + (p > 0)]
+            hidden = self._flag_nets[p](*sources, positions=positions, threads=self.threads)
+            index = self._flag_heads[p]((hidden, 0), offset=_offset(self.model.flag_base[p], quality), planar=True,
+                                        threads=self.threads)
+            if recorder is not None:
+                recorder.indices.append(index)
+            here = np.zeros((N_FLAGS + 1, len(positions)), np.uint8)
+            values = None if given is None else given[positions].T
+            for k in range(N_FLAGS):
+                if k in (0, _LUMA_GROUPS):
+                    where = np.arange(len(positions))
+                else:
+                    where = np.flatnonzero(here[k - 1])
+                wanted = None if values is None else values[k][where].astype(np.int16)
+                here[k][where] = coder.code(wanted, index[k][where], self.model.flag_distribution) != 0
+            here[N_FLAGS] = 1
+            flat[positions] = here.T * np.uint8(CONTEXT_MAX)
+        return coded
+
+
+class _FlagIndices:
+    """A coder that codes nothing; keeps the indices of each pass of the flags, (6, n)."""
+
+    def __init__(self) -> None:
+        self.indices: list[Bytes] = []
+
+    def code(self, values: Integers | None, index: Bytes, distribution: TableDistribution) -> Integers:
+        assert values is not None
+        return values
+
+
+class FilterInference:
+    """SwiftFilter for one frame at a time, with the weights that it has now."""
+
+    def __init__(self, model: SwiftFilter, threads: int = 1) -> None:
+        self.model, self.threads = model, threads
+        self._start = IntLayer.of(model.start, signed=True)
+        self._middle = [IntLayer([Part(layer)], 0, HIDDEN_MAX) for layer in model.middle]
+        self._end = IntLayer([Part(model.end), Part(model.direct, signed=True)], -(2**15), 2**15 - 1)
+
+    def code_area(self, coder: DirectCoder, area: int | None) -> int:
+        """As SwiftFilter.code_area, with another kind of coder."""
+        even = np.array([swiftfilter._EVEN], np.uint8)
+        for value in (1, 2):
+            wanted = None if area is None else np.array([area >= value], np.int16)
+            if not coder.code(wanted, even, self.model.flag_distribution)[0]:
+                return value - 1
+        return 2
+
+    def __call__(self, decoded: Planes, predicted: Planes, size_aux: Bytes, quality: int, step: int) -> Planes:
+        """Planes after the filter, of whole blocks.
+
+        Args:
+            decoded: planes before it.
+            predicted: their prediction.
+            size_aux: (h, w, 3), the transforms (lvc.codecs.swiftframe.size_aux).
+            quality: 0..63.
+            step: of luma.
+        """
+        h, w = (n // 4 for n in decoded[0].shape)
+        inputs = np.empty((h, w, 2 * CELL + SIZE_AUX + 3), np.int8)
+        _nets.cell_inputs(decoded, predicted, 16 * swiftfilter._INPUT_SCALE, step, INPUT_MAX, inputs, self.threads)
+        sizes, (rows, columns, own) = inputs[:, :, 2 * CELL : 2 * CELL + SIZE_AUX], range(-3, 0)
+        for i, j in np.ndindex(2, 2):
+            sizes[i::2, j::2] = size_aux
+        inputs[:, :, rows], inputs[:, :, columns] = np.arange(h)[:, None] % 2 * 64, np.arange(w) % 2 * 64
+        inputs[:, :, own] = 2 * quality - MAX_QUALITY
+        hidden = self._start((inputs, 0), threads=self.threads)
+        for layer in self._middle:
+            hidden = layer((hidden, 0), residual=hidden, threads=self.threads)
+        corrections = self._end((hidden, 0), (inputs, 0), threads=self.threads)
+        y, u, v = decoded
+        out = np.empty_like(y), np.empty_like(u), np.empty_like(v)
+        _nets.correct(decoded, corrections, step, swiftfilter._OUTPUT_SHIFT, out, self.threads)
+        return out
+
+
+class SizesInference:
+    """SwiftSizes for one frame at a time, with the weights that it has now."""
+
+    def __init__(self, model: SwiftSizes, threads: int = 1) -> None:
+        self.model, self.threads = model, threads
+        first, second, third = model.joins
+        self._joins = IntLayer.of(first, signed=True), IntLayer.of(second), _index_layer(third)
+        self._offset = np.full(1, 36, np.int32)
+        groups = len(LUMA_GROUPS)
+        weights = np.zeros((2 * groups, 2 * LUMA), np.int8)
+        for k, (a, b) in enumerate(LUMA_GROUPS):
+            weights[k, a:b] = weights[groups + k, LUMA + a : LUMA + b] = 1
+        # Sums over the luma channels of each group, of the prediction and of the former frame.
+        self._sums = _nets.Layer(2 * groups, [(1, False, CONTEXT_MAX, [LUMA, LUMA], weights,
+                                               np.zeros(2 * groups, np.int32), 0, 0, 2**15 - 1, 1)],
+                                 0, 2**15 - 1, True)
+        self._shifts = np.array(swiftsizes._SUM_SHIFTS * 2)
+
+    def code(self, coder: DirectCoder, sizes: Bytes | None, context: FrameContext, motion_sizes: Bytes,
+             former_sizes: Bytes | None) -> Bytes:
+        """As SwiftSizes.forward: maps are uint8 (h, w), None when reading."""
+        h, w = context.shape
+        result, left = np.full((h, w), 8, np.uint8), np.ones((h, w), np.bool_)
+        sources = self._sources(context, motion_sizes, former_sizes)
+        for level, size in enumerate(LEVELS):
+            f = size // 8
+            rows, columns = h // f, w // f
+            if not rows or not columns:
+                continue
+            fixed = self._features(sources, context.quality, f, level)
+            todo = left[: rows * f : f, : columns * f : f]
+            coded, done = np.zeros((rows, columns), np.int8), np.zeros((rows, columns), np.int8)
+            black = (np.arange(rows)[:, None] + np.arange(columns)) % 2 == 0
+            for p, phase in enumerate((black, ~black)):
+                positions = np.flatnonzero(todo & phase).astype(np.int32)
+                index = self._index(fixed, p, coded, done, positions)[0]
+                wanted = None
+                if sizes is not None:
+                    wanted = (sizes[: rows * f : f, : columns * f : f].ravel()[positions] == size).astype(np.int16)
+                coded.reshape(-1)[positions] = coder.code(wanted, index, self.model.flag_distribution) > 0
+                done[phase] = 1
+            chosen = np.repeat(np.repeat(coded > 0, f, 0), f, 1)
+            result[: rows * f, : columns * f][chosen] = size
+            left[: rows * f, : columns * f] &= ~chosen
+        return result
+
+    def index(self, context: FrameContext, motion_sizes: Bytes, former_sizes: Bytes | None, size: int) -> Bytes:
+        """Indices of the flags of a level where no neighbour is known: (h // f, w // f), f = size // 8."""
+        sources = self._sources(context, motion_sizes, former_sizes)
+        fixed = self._features(sources, context.quality, size // 8, LEVELS.index(size))
+        none = np.zeros(fixed.shape[:2], np.int8)
+        return self._index(fixed, 0, none, none)[0]
+
+    def _sources(self, context: FrameContext, motion_sizes: Bytes, former_sizes: Bytes | None) -> npt.NDArray[np.int32]:
+        """(h, w, .), of which the network sees means over squares."""
+        sums = self._sums.run([(context.prediction, 0), (context.former, 0)], None, None, None, False, self.threads,
+                              default_simd())
+        former = np.zeros_like(motion_sizes) if former_sizes is None else former_sizes
+        return np.concatenate((sums, context.aux[:, :, [1, 4, 5, 6]], motion_sizes[:, :, None], former[:, :, None]), 2,
+                              dtype=np.int32)
+
+    def _features(self, sources: npt.NDArray[np.int32], quality: int, f: int, level: int) -> npt.NDArray[np.int8]:
+        """(rows, columns, F), with those of the phase and the neighbours zero."""
+        h, w, n = sources.shape
+        rows, columns = h // f, w // f
+        # Along rows first: neighbouring channels are added up together.
+        across = sources[: rows * f].reshape(rows, f, w, n).sum(1)
+        means = across[:, : columns * f].reshape(rows, columns, f, n).sum(2) >> (2 * (f.bit_length() - 1))
+        means[:, :, : len(self._shifts)] >>= self._shifts
+        features = np.zeros((rows, columns, swiftsizes._FEATURES), np.int8)
+        features[:, :, :n] = np.minimum(means, swiftsizes._MAX)
+        for k, size in enumerate(LEVELS):
+            features[:, :, n + k] = (means[:, :, -1] >= size) * swiftsizes._MAX
+        features[:, :, n + 2], features[:, :, n + 3] = swiftsizes._MAX * level, quality
+        return features
+
+    def _index(self, fixed: npt.NDArray[np.int8], phase: int, coded: npt.NDArray[np.int8],
+               done: npt.NDArray[np.int8], positions: Positions | None = None) -> Bytes:
+        """(1, n), or (1, rows, columns) without positions."""
+        fixed[:, :, -5] = phase * swiftsizes._MAX
+        known = np.pad((2 * coded - done) * np.int8(swiftsizes._MAX), 1)
+        around = known[:-2, 1:-1], known[2:, 1:-1], known[1:-1, :-2], known[1:-1, 2:]
+        for k, value in enumerate(around):
+            fixed[:, :, k - 4] = value
+        hidden = self._joins[1]((self._joins[0]((fixed, 0), positions=positions), 0))
+        return self._joins[2]((hidden, 0), offset=self._offset, planar=True)
+
+
+class MotionInference:
+    """SwiftMotion for one frame at a time, with the weights that it has now."""
+
+    def __init__(self, model: SwiftMotion) -> None:
+        self.model = model
+        self._vectors, self._splits = ([IntLayer.of(first), IntLayer.of(second), _index_layer(third)]
+                                       for first, second, third in (model.vectors, model.splits))
+        self._compound = None
+        if hasattr(model, "compound"):
+            first, second, third = model.compound
+            self._compound = [IntLayer.of(first, signed=True), IntLayer.of(second), _index_layer(third)]
+            self._compound_offset = np.full(1, 30, np.int32)
+        n = swiftmotion._CANDIDATES
+        self._vector_offset = np.full(n + 2, 30, np.int32)
+        self._split_offset = np.full(1, 36, np.int32)
+
+    def code(self, coder: DirectCoder, field: npt.NDArray[np.int16] | None, sizes: Bytes | None,
+             shape: tuple[int, int], quality: int, former: npt.NDArray[np.int16] | None,
+             former_sizes: Bytes | None) -> tuple[npt.NDArray[np.int16], Bytes]:
+        """As SwiftMotion.forward, with another kind of coder."""
+        state = swiftmotion._State(shape, quality, former, former_sizes)
+
+        def vectors(ys: swiftmotion.Ints, xs: swiftmotion.Ints, offsets: swiftmotion.Offsets, level: int) -> None:
+            target = None if field is None else field[:, ys, xs].astype(np.int32)
+            candidates, fresh, features = _nets.vector_features(
+                state.field, state.known, former, ys, xs, offsets, level, swiftmotion._LEVELS, quality, _VECTOR_LOG)
+            index = self._run(self._vectors, features, self._vector_offset)
+            state.field[:, ys, xs] = self._code_vectors(coder, target, candidates, fresh, index)
+
+        def splits(ys: swiftmotion.Ints, xs: swiftmotion.Ints, side: int) -> npt.NDArray[np.bool_]:
+            features = state.split_features(ys, xs, side).astype(np.uint8)
+            index = self._run(self._splits, features, self._split_offset)
+            split = None if sizes is None else (sizes[ys, xs] < 8 * side).astype(np.int16)
+            return np.asarray(coder.code(split, index[0], self.model.flag_distribution) > 0)
+
+        return state.code(vectors, splits)
+
+    def code_compound(self, coder: DirectCoder, compound: npt.NDArray[np.bool_] | None,
+                      context: swiftmotion.CompoundContext) -> npt.NDArray[np.bool_]:
+        """As SwiftMotion.code_compound, with another kind of coder."""
+        assert self._compound is not None
+
+        def flags(ys: swiftmotion.Ints, xs: swiftmotion.Ints, features: swiftmotion.Ints) -> npt.NDArray[np.bool_]:
+            assert self._compound is not None
+            index = self._run(self._compound, features.astype(np.int8), self._compound_offset)
+            wanted = None if compound is None else compound[ys, xs].astype(np.int16)
+            return np.asarray(coder.code(wanted, index[0], self.model.flag_distribution) > 0)
+
+        return swiftmotion.go_through_compound(context, flags)
+
+    @staticmethod
+    def _run(layers: list[IntLayer], features: npt.NDArray[Any], offset: npt.NDArray[np.int32]) -> Bytes:
+        """(n, F) -> indices (outputs, n)."""
+        hidden = layers[1]((layers[0]((features, 0)), 0))
+        return layers[2]((hidden, 0), offset=offset, planar=True)
+
+    def _code_vectors(self, coder: DirectCoder, target: swiftmotion.Ints | None, candidates: swiftmotion.Ints,
+                      fresh: npt.NDArray[np.bool_], index: Bytes) -> swiftmotion.Ints:
+        """Vectors (2, n) out of candidates (7, 2, n), or as told by their difference from the first one."""
+        n = len(candidates)
+        result = candidates[0].copy()
+        left = np.ones(index.shape[1], np.bool_)
+        hits = None if target is None else (target == candidates).all(1)
+        for k in range(n):
+            where = np.flatnonzero(left & fresh[k])
+            if not len(where):
+                continue
+            wanted = None if hits is None else hits[k, where].astype(np.int16)
+            found = where[coder.code(wanted, index[k, where], self.model.flag_distribution) > 0]
+            result[:, found] = candidates[k][:, found]
+            left[found] = False
+        where = np.flatnonzero(left)
+        if len(where):
+            difference = None if target is None else (target - candidates[0])[:, where]
+            result[:, where] += coder.code(difference, index[n:, where], self.model.distribution)
+            np.clip(result, -VECTOR_MAX, VECTOR_MAX, out=result)
+        return result
+
+
+class SwiftInference:
+    """All networks of a model, with the weights that they have now."""
+
+    def __init__(self, model: SwiftModel, threads: int = 1) -> None:
+        self.motion = MotionInference(model.motion)
+        self.sizes = SizesInference(model.sizes, threads)
+        self.entropy = EntropyInference(model.entropy, threads)
+        self.filter = None if model.filter is None else FilterInference(model.filter, threads)
