@@ -139,9 +139,13 @@ class EncodeOptions:
     """What a user may ask of any encoder.
 
     Attributes:
-        quality: 0 (smallest) .. 63 (best).
+        quality: 0 (smallest) .. 63 (best). Means nothing if a bitrate is given.
         intra_period: an intra frame every so many frames; -1 means the first frame only.
         threads: 0 lets the codec choose.
+        bitrate: bits a second of the payloads, for which the encoder chooses the quality of each frame; None for the
+            same quality throughout.
+        target_frames: with a bitrate: what counts is the sum over so many frames, all there are (a size is to be
+            met), not every few seconds.
         params: further options out of the codec string, ``x265:preset=veryfast,crf=27`` gives
             ``{"preset": "veryfast", "crf": "27"}``. A codec raises UsageError on names it does not know.
     """
@@ -150,6 +154,8 @@ class EncodeOptions:
     intra_period: int = 32
     threads: int = 0
     params: Mapping[str, str] = field(default_factory=dict)
+    bitrate: int | None = None
+    target_frames: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.quality <= MAX_QUALITY:
@@ -158,3 +164,7 @@ class EncodeOptions:
             raise UsageError(f"intra period must be -1 or at least 1, not {self.intra_period}")
         if self.threads < 0:
             raise UsageError(f"threads must be at least 0, not {self.threads}")
+        if self.bitrate is not None and self.bitrate < 1:
+            raise UsageError(f"bitrate must be above zero, not {self.bitrate}")
+        if self.target_frames is not None and self.target_frames < 1:
+            raise UsageError(f"target_frames must be at least 1, not {self.target_frames}")

@@ -16,8 +16,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("output", metavar="OUT", help="lvc file to write")
     parser.add_argument("--codec", default="swift", metavar="NAME[:KEY=VALUE,...]",
                         help="codec, see 'lvc codecs' (default: %(default)s)")
-    parser.add_argument("--quality", type=int, default=32, metavar="Q",
-                        help="0 (smallest file) to 63 (best picture); default %(default)s")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--quality", type=int, metavar="Q",
+                        help="0 (smallest file) to 63 (best picture); default 32")
+    target.add_argument("--bitrate", metavar="RATE",
+                        help="bits a second of the video, such as 500k or 1.5M, in place of a quality")
+    target.add_argument("--target-size", metavar="SIZE",
+                        help="bytes of the file, such as 800k, 2M or 2MiB, in place of a quality; what is carried "
+                             "along besides the video counts")
     parser.add_argument("--intra-period", type=int, default=32, metavar="N",
                         help="an intra frame every N frames, -1: the first only; default %(default)s")
     parser.add_argument("--frames", type=int, metavar="N", help="encode at most N frames")
@@ -35,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     with ProgressBar("encode", args.quiet) as bar:
         report = encode(args.input, args.output, codec=args.codec, quality=args.quality,
+                        bitrate=args.bitrate, target_size=args.target_size,
                         intra_period=args.intra_period, frames=args.frames, threads=args.threads,
                         size=args.size, frame_rate=args.frame_rate, progress=bar,
                         on_warning=ignore if args.quiet else warn)

@@ -7,8 +7,8 @@ delimiters) is left out: it would count against them.
 
 Codec strings take ``preset``, ``tune``, ``crf`` or ``qp``, ``keyint``; every other parameter goes to the
 library itself (``x265:preset=veryfast,tune=zerolatency,bframes=0``). libaom's preset is its ``cpu-used``.
-Without crf and qp, quality 0..63 is mapped linearly: x264 and x265 to crf 48..5, SVT-AV1 and libaom to crf
-63..8, VVenC to qp 57..10.
+With a bitrate, the encoder's own average bitrate mode is used (one pass). Without one, crf and qp, quality
+0..63 is mapped linearly: x264 and x265 to crf 48..5, SVT-AV1 and libaom to crf 63..8, VVenC to qp 57..10.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ class Common:
 
     Attributes:
         preset, tune: names; tune is empty if none was asked for.
-        mode: ``crf`` or ``qp``.
-        rate: its value.
+        mode: ``crf``, ``qp`` or ``bitrate``.
+        rate: its value; of a bitrate, bits a second.
         keyint: frames from one intra frame to the next, -1 for the first frame only.
         threads: 0 for the encoder's own choice.
         rest: parameters for the library as they are.
@@ -122,12 +122,17 @@ def read_common(rules: Rules, options: EncodeOptions) -> Common:
             if limits is None:
                 raise UsageError(f"{rules.name} has no {asked}; use qp or the quality")
             mode, rate = asked, _number(rules, asked, rest.pop(asked), limits, whole=asked == "qp")
+        if asked in options.params and options.bitrate is not None:
+            raise UsageError(f"{rules.name}: {asked} and a bitrate exclude each other")
+    if options.bitrate is not None:
+        mode = "bitrate"
     keyint = options.intra_period
     if "keyint" in rest:
         text = rest.pop("keyint")
         endless = text in ("-1", "infinite")
         keyint = -1 if endless else int(_number(rules, "keyint", text, (1, 1 << 20), whole=True))
-    return Common(preset, tune, mode, f"{rate:g}", keyint, options.threads, rest)
+    text = str(options.bitrate) if mode == "bitrate" else f"{rate:g}"
+    return Common(preset, tune, mode, text, keyint, options.threads, rest)
 
 
 def x264_settings(options: EncodeOptions) -> Settings:
@@ -137,13 +142,15 @@ def x264_settings(options: EncodeOptions) -> Settings:
     if common.threads:
         library["threads"] = str(common.threads)
     library.update(common.rest)
-    return Settings(_with_tune(common, {"preset": common.preset, common.mode: common.rate}), library)
+    mode = "b" if common.mode == "bitrate" else common.mode
+    return Settings(_with_tune(common, {"preset": common.preset, mode: common.rate}), library)
 
 
 def x265_settings(options: EncodeOptions) -> Settings:
     """Settings of libx265: closed GOPs, IDR frames exactly where asked for, no log, no version SEI."""
     common = read_common(X265, options)
-    library = {common.mode: common.rate, "keyint": _keyint(common, "-1"), "min-keyint": "1", "scenecut": "0",
+    rate = str(max(1, round(float(common.rate) / 1000))) if common.mode == "bitrate" else common.rate
+    library = {common.mode: rate, "keyint": _keyint(common, "-1"), "min-keyint": "1", "scenecut": "0",
                "open-gop": "0", "repeat-headers": "1", "info": "0", "log-level": "-1"}
     if common.threads:
         library["pools"] = str(common.threads)
@@ -158,7 +165,10 @@ def svt_av1_settings(options: EncodeOptions) -> Settings:
     """Settings of libsvtav1: closed GOPs, key frames exactly where asked for, no others."""
     common = read_common(SVT_AV1, options)
     library = {"keyint": _keyint(common, "-1"), "scd": "0", "irefresh-type": "2"}
-    if common.mode == "crf":
+    wrapper = {"preset": common.preset}
+    if common.mode == "bitrate":
+        wrapper["b"] = common.rate
+    elif common.mode == "crf":
         library["crf"] = common.rate
     else:
         library.update({"rc": "0", "aq-mode": "0", "qp": common.rate})
@@ -167,7 +177,7 @@ def svt_av1_settings(options: EncodeOptions) -> Settings:
     library.update(common.rest)
     if library["irefresh-type"] != "2":
         raise UsageError("svt-av1: only closed GOPs (irefresh-type=2) can be stored")
-    return Settings({"preset": common.preset}, library)
+    return Settings(wrapper, library)
 
 
 def vvenc_settings(options: EncodeOptions) -> Settings:
@@ -180,7 +190,8 @@ def vvenc_settings(options: EncodeOptions) -> Settings:
     library.update(common.rest)
     if library["decodingrefreshtype"] != "idr_no_radl":
         raise UsageError("vvenc: only closed GOPs (decodingrefreshtype=idr_no_radl) can be stored")
-    return Settings({"preset": common.preset, "qp": common.rate}, library)
+    mode = "b:v" if common.mode == "bitrate" else common.mode
+    return Settings({"preset": common.preset, mode: common.rate}, library)
 
 
 def libaom_settings(options: EncodeOptions) -> Settings:
@@ -188,7 +199,8 @@ def libaom_settings(options: EncodeOptions) -> Settings:
     common = read_common(LIBAOM, options)
     # equal bounds leave libaom no choice; no forward key frames, so GOPs are closed
     keyint = _keyint(common, str(1 << 24))
-    chosen = {"cpu-used": common.preset, "crf": common.rate, "b:v": "0", "g": keyint, "keyint_min": keyint}
+    chosen = {"cpu-used": common.preset, "g": keyint, "keyint_min": keyint}
+    chosen |= {"b:v": common.rate} if common.mode == "bitrate" else {"crf": common.rate, "b:v": "0"}
     if common.mode == "qp":
         chosen |= {"qmin": common.rate, "qmax": common.rate}
     if "enable-fwd-kf" in common.rest:
