@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import Tensor
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.motion import block_flow
+from lvc.codecs.neuralsearch import MAX_EFFORT, Search
+from lvc.codecs.ratecontrol import code_frame, rate_controller
 from lvc.entropy import Read, Write
 from lvc.entropy.coders import CODER_VERSION
 from lvc.errors import BitstreamError, CorruptStreamError, UsageError, WeightsError
@@ -26,7 +29,8 @@ from lvc.weights import Weights, load_weights
 INTRA_KINDS = ("hevc", "learned")
 """How I frames are coded; the position is the first byte of codec_data. The second is CODER_VERSION."""
 
-_PARAMS = {"intra": INTRA_KINDS, "motion": ("classical", "network")}
+_PARAMS = {"intra": INTRA_KINDS, "motion": ("classical", "network"),
+           "effort": tuple(str(effort) for effort in range(MAX_EFFORT + 1))}
 """What a codec string may choose; the first is the default."""
 
 _CODEC_IDS = {"dvc": CodecId.DVC, "dvc-lite": CodecId.DVC_LITE}
@@ -46,7 +50,8 @@ class NeuralCodec:
     """A codec of the dvc family with its weights.
 
     Parameters in a codec string: ``intra=hevc`` (x265 intra, the default) or ``intra=learned``;
-    ``motion=classical`` (block search, the default) or ``motion=network`` (the model's own estimate).
+    ``motion=classical`` (block search, the default) or ``motion=network`` (the model's own estimate);
+    ``effort=0..3``, how hard the encoder looks for what to code (lvc.codecs.neuralsearch; default 0).
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -66,7 +71,8 @@ class NeuralCodec:
             if value not in _PARAMS[name]:
                 raise UsageError(f"{self.name}: {name} must be one of {', '.join(_PARAMS[name])}, "
                                  f"not {value!r}")
-        return NeuralEncoder(self.weights, video, options, choice["intra"], choice["motion"])
+        return NeuralEncoder(self.weights, video, options, choice["intra"], choice["motion"],
+                             int(choice["effort"]))
 
     def decoder(self, header: StreamHeader) -> NeuralDecoder:
         """Raises CorruptStreamError if the header's codec data makes no sense."""
@@ -92,6 +98,13 @@ class _FrameCoder:
         self.hevc = HevcIntra()
         self.reference: Frame | None = None
         self.motion: ClassicalMotion | None = None
+        self.search: Search | None = None
+
+    def branch(self) -> _FrameCoder:
+        """One that can go on from here without changing this one."""
+        other = copy.copy(self)
+        other.motion = copy.copy(self.motion)
+        return other
 
     def picture(self, frame: Frame, multiple: int) -> Tensor:
         """Frame -> picture tensor (1, C, H, W), padded."""
@@ -130,6 +143,9 @@ class _FrameCoder:
             current = self.picture(frame, model.multiple)
             if self.motion is not None:
                 flow = self.motion(current, reference, quantization_step(torch.tensor(quality)).item())
+            if self.search is not None:
+                latents = self.search(current, reference, torch.tensor([quality]), flow)
+                return model(coder, None, reference, torch.tensor([quality]), latents=latents).picture
         return model(coder, current, reference, torch.tensor([quality]), flow).picture
 
 
@@ -150,38 +166,57 @@ class ClassicalMotion:
 
 
 class NeuralEncoder:
-    """One packet a frame, no delay."""
+    """One packet a frame, no delay.
+
+    Attributes:
+        rate_control: chooses the qualities if a bitrate was asked for; else None.
+    """
 
     def __init__(self, weights: Weights, video: VideoInfo, options: EncodeOptions, intra: str,
-                 motion: str) -> None:
+                 motion: str, effort: int = 0) -> None:
         self._coder = _FrameCoder(weights, video, intra)
+        if effort:
+            self._coder.search = Search(weights.inter, (video.height, video.width), effort)
         if motion == "classical":
             self._coder.motion = ClassicalMotion(weights.inter)
         self._options = options
+        self.rate_control = rate_controller(video, options)
         self._count = 0
         self.codec_data = bytes([INTRA_KINDS.index(intra), CODER_VERSION])
         if options.threads:
             torch.set_num_threads(options.threads)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def push(self, frame: Frame) -> list[Packet]:
         """Code a frame. Raises UsageError if it is not of the video's size."""
-        c, quality = self._coder, self._options.quality
-        if (frame.width, frame.height) != (c.video.width, c.video.height):
+        before = self._coder
+        video = before.video
+        if (frame.width, frame.height) != (video.width, video.height):
             raise UsageError(f"frame of {frame.width}x{frame.height} in a video of "
-                             f"{c.video.width}x{c.video.height}")
+                             f"{video.width}x{video.height}")
         period = self._options.intra_period
-        intra = self._count == 0 or (period > 0 and self._count % period == 0)
+        place = self._count % period if period > 0 else self._count
         self._count += 1
+
+        def attempt(quality: int) -> Packet:
+            self._coder = before.branch()
+            return self._code(frame, place == 0, quality)
+
+        time = float(frame.pts * video.time_base)
+        return [code_frame(self.rate_control, self._options.quality, place, time, attempt)]
+
+    def _code(self, frame: Frame, intra: bool, quality: int) -> Packet:
+        c = self._coder
         if intra and c.intra == "hevc":
             payload = c.hevc.encode(frame, hevc_qp(quality))
             c.reference = c.hevc.decode(payload, frame.width, frame.height)
         else:
-            coder = Write(DEAD_ZONE)
+            # A search has rounded already, and knows better.
+            coder = Write(DEAD_ZONE if intra or c.search is None else 0.0)
             picture = (c.intra_picture if intra else c.inter_picture)(coder, frame, quality)
             payload = coder.finish()
             c.reference = c.frame(picture, frame.pts)
-        return [Packet(PacketKind.INTRA if intra else PacketKind.INTER, payload, frame.pts, quality)]
+        return Packet(PacketKind.INTRA if intra else PacketKind.INTER, payload, frame.pts, quality)
 
     def flush(self) -> list[Packet]:
         """Nothing is ever left."""

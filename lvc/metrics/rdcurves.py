@@ -288,7 +288,7 @@ def pick_curves(curves: Sequence[RDCurve], codecs: Sequence[str]) -> list[RDCurv
     """The curves of certain codecs, in the order asked for.
 
     Args:
-        codecs: full codec strings, or parts of them that fit one codec only.
+        codecs: full codec strings, names as of :func:`short_name`, or parts of either that fit one codec only.
 
     Raises:
         UsageError: none or several fit.
@@ -296,7 +296,8 @@ def pick_curves(curves: Sequence[RDCurve], codecs: Sequence[str]) -> list[RDCurv
     known = list(dict.fromkeys(curve.codec for curve in curves))
     chosen = []
     for wanted in codecs:
-        fits = [wanted] if wanted in known else [c for c in known if wanted in c or wanted in short_name(c)]
+        fits = [c for c in known if wanted == c] or [c for c in known if wanted == short_name(c)]
+        fits = fits or [c for c in known if wanted in c or wanted in short_name(c)]
         if len(fits) != 1:
             what = "several codecs fit" if fits else "no codec fits"
             raise UsageError(f"{what} {wanted!r}; there are: {' | '.join(fits or known)}")

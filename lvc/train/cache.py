@@ -13,9 +13,11 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import av
@@ -29,6 +31,9 @@ from lvc.codecs.motion import FLOW_SCALE
 from lvc.errors import UsageError, VideoError
 
 CACHE_VERSION = 1
+
+LOOK_AHEAD = 32
+"""Pictures of a sequence that are decoded ahead."""
 
 VIDEO_SUFFIXES = frozenset((
     ".264", ".265", ".avi", ".flv", ".h264", ".hevc", ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
@@ -113,8 +118,36 @@ def _natural(path: Path) -> list[Any]:
     return [(1, int(s), "") if s.isdigit() else (0, 0, s) for s in re.split(r"(\d+)", path.name)]
 
 
-def _find_sources(sources: Sequence[str | Path]) -> list[_Source]:
-    """Videos and picture folders below the given paths, each once, in a stable order."""
+def read_clip_list(path: str | Path) -> list[str]:
+    """Names of clips out of a text file, one a line, as ``sep_trainlist.txt`` of Vimeo-90k has them.
+
+    Raises UsageError if it cannot be read, names none, or a name leads out of the folder it is relative to.
+    """
+    try:
+        names = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the list {path} cannot be read: {error}") from error
+    names = [name for name in names if name]
+    if not names:
+        raise UsageError(f"the list {path} names no clip")
+    for name in names:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise UsageError(f"the list {path} names {name!r}, which is outside of the sources")
+    return names
+
+
+def _listed(root: Path, names: Sequence[str]) -> list[tuple[Path, Path]]:
+    """(path, label) of the listed files and folders of ``root``, or of its folder ``sequences`` (Vimeo-90k)."""
+    inner = root / "sequences" if (root / "sequences").is_dir() else root
+    label = Path(root.resolve().name) / inner.relative_to(root)
+    return [(inner / name, label / name) for name in names if (inner / name).exists()]
+
+
+def _find_sources(sources: Sequence[str | Path], names: Sequence[str] = ()) -> list[_Source]:
+    """Videos and picture folders below the given paths, each once, in a stable order.
+
+    With ``names``, only what they name in the given folders; each must be in one of them.
+    """
     found: dict[Path, _Source] = {}
 
     def add(key: Path, name: str, files: Sequence[Path]) -> None:
@@ -122,14 +155,22 @@ def _find_sources(sources: Sequence[str | Path]) -> list[_Source]:
         found.setdefault(key.resolve(), _Source(name, tuple(files), sum(s.st_size for s in stats),
                                                 max(s.st_mtime_ns for s in stats)))
 
-    for root in map(Path, sources):
+    roots = [(root, Path(root.name if root.is_file() else root.resolve().name)) for root in map(Path, sources)]
+    if names:
+        for root, _ in roots:
+            if not root.is_dir():
+                raise UsageError(f"a list of clips needs folders: {root} is none")
+        roots = [pair for root, _ in roots for pair in _listed(root, names)]
+        if len(roots) < len(names):
+            raise UsageError(f"of {len(names)} listed clips, only {len(roots)} are in {', '.join(map(str, sources))}")
+    for root, top in roots:
         if root.is_file():
-            add(root, root.name, [root])
+            add(root, top.as_posix(), [root])
         elif root.is_dir():
             for folder, subfolders, names in os.walk(root, followlinks=True):
                 subfolders.sort()
                 here = Path(folder)
-                label = Path(root.resolve().name) / here.relative_to(root)
+                label = top / here.relative_to(root)
                 files = [p for p in sorted((here / n for n in names), key=_natural) if p.is_file()]
                 for path in files:
                     if path.suffix.lower() in VIDEO_SUFFIXES:
@@ -158,23 +199,44 @@ def _write_frame(frame: av.VideoFrame, size: tuple[int, int], out: BinaryIO) -> 
         out.write(np.ascontiguousarray(rows[: size[1] >> shift, : size[0] >> shift]).data)
 
 
-def _write_clip(source: _Source, out: BinaryIO, max_frames: int | None) -> Clip:
+def _decode(path: Path) -> Iterator[av.VideoFrame]:
+    with av.open(os.fspath(path)) as container:
+        if not container.streams.video:
+            raise VideoError("no video stream")
+        yield from container.decode(container.streams.video[0])
+
+
+def _frames_of(source: _Source, max_frames: int | None, pool: ThreadPoolExecutor) -> Iterator[av.VideoFrame]:
+    """The frames of a source. Pictures of a sequence are decoded side by side, a few ahead; a decoder of video
+    has threads of its own."""
+    files = source.files[:max_frames]
+    if len(files) == 1:
+        yield from itertools.islice(_decode(files[0]), max_frames)
+        return
+    ready: deque[Future[list[av.VideoFrame]]] = deque()
+    try:
+        for path in files:
+            ready.append(pool.submit(lambda p: list(_decode(p)), path))
+            if len(ready) > LOOK_AHEAD:
+                yield from ready.popleft().result()
+        while ready:
+            yield from ready.popleft().result()
+    finally:
+        for future in ready:
+            future.cancel()
+
+
+def _write_clip(source: _Source, out: BinaryIO, max_frames: int | None, pool: ThreadPoolExecutor) -> Clip:
     """Decode one source to the end of ``out``. Raises VideoError if it is no clip of two frames or more."""
     offset, size, n = out.tell(), (0, 0), 0
     try:
-        for path in source.files[:max_frames]:
-            with av.open(os.fspath(path)) as container:
-                if not container.streams.video:
-                    raise VideoError("no video stream")
-                for frame in container.decode(container.streams.video[0]):
-                    if n == max_frames:
-                        break
-                    new = (frame.width & ~1, frame.height & ~1)
-                    if n and new != size:
-                        raise VideoError(f"the picture size changes at frame {n}")
-                    size = new
-                    _write_frame(frame, size, out)
-                    n += 1
+        for frame in itertools.islice(_frames_of(source, max_frames, pool), max_frames):
+            new = (frame.width & ~1, frame.height & ~1)
+            if n and new != size:
+                raise VideoError(f"the picture size changes at frame {n}")
+            size = new
+            _write_frame(frame, size, out)
+            n += 1
     except (av.error.FFmpegError, ValueError) as e:
         raise VideoError(" ".join(str(e).split()) or type(e).__name__) from e
     if n < 2 or 0 in size:
@@ -210,7 +272,7 @@ def load_manifest(cache_dir: str | Path) -> Manifest:
 
 
 def prepare(sources: Sequence[str | Path], out_dir: str | Path, *, max_frames: int | None = None,
-            progress: bool = True) -> Manifest:
+            names: Sequence[str] = (), workers: int | None = None, progress: bool = True) -> Manifest:
     """Decode videos and picture sequences into a cache; a second run with the same sources does nothing.
 
     Args:
@@ -218,17 +280,24 @@ def prepare(sources: Sequence[str | Path], out_dir: str | Path, *, max_frames: i
             pictures or more (PNG, JPEG, ...; say a Vimeo-90k septuplet) is one clip, in natural name order.
         out_dir: the cache's folder, made if need be. What it held stays valid until the new one is whole.
         max_frames: take at most this many frames of each source.
+        names: take only these clips: paths relative to a source, or to its folder ``sequences``
+            (:func:`read_clip_list`). Empty: all.
+        workers: threads that decode pictures of sequences; by default one for each core.
 
     Returns:
         The manifest. Sources that cannot be read are in ``skipped``, and each gives a warning.
 
     Raises:
-        UsageError: a source that does not exist, or a ``max_frames`` below 2.
+        UsageError: a source that does not exist, a name that is in none of them, ``max_frames`` below 2, or
+            less than one worker.
         VideoError: no source gave a clip, or the cache cannot be written.
     """
     if max_frames is not None and max_frames < 2:
         raise UsageError(f"max_frames must be at least 2, not {max_frames}")
-    found = _find_sources(sources)
+    workers = workers if workers is not None else os.cpu_count() or 1
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1, not {workers}")
+    found = _find_sources(sources, names)
     out = Path(out_dir)
     try:
         old = load_manifest(out)
@@ -242,11 +311,11 @@ def prepare(sources: Sequence[str | Path], out_dir: str | Path, *, max_frames: i
     temporary = out / "frames.bin.tmp"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with open(temporary, "wb") as file, ThreadPoolExecutor(workers, "lvc-decode") as pool:
             for source in tqdm(found, desc="decoding", unit="clip", disable=not progress):
                 start = file.tell()
                 try:
-                    clips.append(_write_clip(source, file, max_frames))
+                    clips.append(_write_clip(source, file, max_frames, pool))
                 except VideoError as e:
                     file.seek(start)
                     file.truncate()

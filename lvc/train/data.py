@@ -35,6 +35,8 @@ class ClipDataset:
             enough. Default 0.2; 0 with ``flows``, because flows exist for neighbouring frames alone.
         reverse_prob: probability of time reversal.
         flips: flip left-right and up-down, each with probability 1/2.
+        exposure: samples brighten or darken evenly from frame to frame, by a factor that each draws from within
+            1 +- ``exposure``; the middle frame stays as it is. 0 (default): no such thing.
 
     Attributes:
         n_clips, n_excluded: clips in use, and clips too small or too short for crop and length.
@@ -46,7 +48,7 @@ class ClipDataset:
 
     def __init__(self, cache_dir: str | Path, *, crop: tuple[int, int] = (256, 256), length: int = 2,
                  seed: int = 0, flows: bool = False, frame_skip_prob: float | None = None,
-                 reverse_prob: float = 0.5, flips: bool = True) -> None:
+                 reverse_prob: float = 0.5, flips: bool = True, exposure: float = 0.0) -> None:
         self._grid = FLOW_SCALE if flows else 2
         if frame_skip_prob is None:
             frame_skip_prob = 0.0 if flows else 0.2
@@ -56,10 +58,13 @@ class ClipDataset:
             raise UsageError(f"length must be at least 1 and seed in 0..2^64-1, not {length} and {seed}")
         if not (0 <= frame_skip_prob <= 1 and 0 <= reverse_prob <= 1):
             raise UsageError("probabilities must be from 0 to 1")
+        if not 0 <= exposure < 1:
+            raise UsageError(f"exposure must be from 0 to below 1, not {exposure}")
         if flows and frame_skip_prob > 0:
             raise UsageError("flows exist for neighbouring frames only: frame_skip_prob must be 0 with flows")
         self.crop, self.length, self.seed = crop, length, seed
         self._skip_prob, self._reverse_prob, self._flips = frame_skip_prob, reverse_prob, flips
+        self._exposure = exposure
         self.store = FrameStore(cache_dir)
         self._flows = FlowStore(cache_dir, self.store.manifest) if flows else None
         clips = self.store.manifest.clips
@@ -82,7 +87,7 @@ class ClipDataset:
             raise IndexError(f"sample numbers start at 0: {number}")
         rng = np.random.Generator(np.random.Philox(key=np.array([self.seed, number], np.uint64)))
         # Always the same number of draws, so that one option does not change what another one picks.
-        pick, skip, start, reverse, top, left, flip_x, flip_y = rng.random(8).tolist()
+        pick, skip, start, reverse, top, left, flip_x, flip_y, bright = rng.random(9).tolist()
         place = int(np.searchsorted(self._cumulative, pick * self._cumulative[-1], side="right"))
         clip = self._usable[min(place, self.n_clips - 1)]
         n, (height, width) = self.length, self.crop
@@ -100,6 +105,9 @@ class ClipDataset:
 
         sample = {name: np.ascontiguousarray(cut(plane[t : t + step * (n - 1) + 1 : step], shrink))
                   for name, plane, shrink in zip("yuv", self.store.planes(clip), (1, 2, 2), strict=True)}
+        if self._exposure:
+            gains = (1.0 + self._exposure * (2.0 * bright - 1.0)) ** (np.arange(n) - (n - 1) / 2)
+            sample = {name: expose(plane, gains, chroma=name != "y") for name, plane in sample.items()}
         if self._flows is not None:
             flow = cut(self._flows.flows(clip)[t : t + n - 1, int(backwards)], FLOW_SCALE)
             flow = flow.astype(np.float32, "C")
@@ -109,6 +117,21 @@ class ClipDataset:
                 flow[:, 1] *= -1
             sample["flow"] = flow
         return sample
+
+
+def expose(plane: Array, gains: Array, chroma: bool) -> Array:
+    """Planes uint8 [T, H, W] of limited range with brightness and colour multiplied by a gain a frame [T]."""
+    black = 128.0 if chroma else 16.0
+    bright = (plane.astype(np.float32) - black) * gains.astype(np.float32)[:, None, None] + black
+    return np.rint(bright).clip(0, 255).astype(np.uint8)
+
+
+def batch_of(dataset: ClipDataset, batch_size: int, step: int, rank: int = 0,
+             world_size: int = 1) -> dict[str, torch.Tensor]:
+    """The batch of one step, as :func:`batches` gives them."""
+    first = (step * world_size + rank) * batch_size
+    samples = [dataset[i] for i in range(first, first + batch_size)]
+    return {name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]}
 
 
 def batches(dataset: ClipDataset, batch_size: int, start_step: int = 0, workers: int = 1, *,
@@ -126,9 +149,7 @@ def batches(dataset: ClipDataset, batch_size: int, start_step: int = 0, workers:
         raise UsageError("batch_size must be at least 1, start_step and workers 0, and rank below world_size")
 
     def batch(step: int) -> dict[str, torch.Tensor]:
-        first = (step * world_size + rank) * batch_size
-        samples = [dataset[i] for i in range(first, first + batch_size)]
-        return {name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]}
+        return batch_of(dataset, batch_size, step, rank, world_size)
 
     def generate() -> Iterator[dict[str, torch.Tensor]]:
         step = start_step

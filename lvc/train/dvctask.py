@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.neural import NeuralCodec, hevc_qp
 from lvc.models import CONFIGS, InterModel, IntraModel
 from lvc.ops.picture import picture_space
-from lvc.train.data import ClipDataset, batches
+from lvc.train.data import ClipDataset, batch_of
+from lvc.train.illustrate import illustrate
 from lvc.train.losses import Pictures, inter_loss, intra_loss
 from lvc.train.recipe import Recipe, Stage
 from lvc.train.task import State, ahead, unfreeze
 from lvc.train.validate import write_averaged
+from lvc.train.world import World
 from lvc.types import Frame
 from lvc.weights import load_weights
 
@@ -28,15 +31,38 @@ LR_FACTORS = ((".density.", 10.0), (".base_index.", 128.0), ("_gain.", 2.0), (".
 and every hyper-latent pays for it; scale indices count 64 levels. In integer layers inputs go up to 255, so
 small changes go a long way, as they do in transforms that start at an optimum."""
 
-Batch = tuple[Pictures, Tensor, Tensor | None]
-"""Pictures, qualities (N,), and the decoded first frames (not for the intra model)."""
+
+@dataclass
+class Batch:
+    """Samples of one step.
+
+    Attributes:
+        pictures: the source.
+        quality: (N,) int64.
+        reference: (N, channels, H, W) decoded first frames; None for the intra model.
+        seeds: of each sample's noise.
+    """
+
+    pictures: Pictures
+    quality: Tensor
+    reference: Tensor | None
+    seeds: list[int]
 
 
 class DvcTask:
-    """Trains "inter" and "intra" on the clips of a cache. Implements lvc.train.task.Task."""
+    """Trains "inter" and "intra" on the clips of a cache. Implements lvc.train.task.Task.
 
-    def __init__(self, recipe: Recipe, cache: Path) -> None:
+    Args:
+        recipe: of a model of the dvc family.
+        cache: prepared cache folder.
+        world: whose share of each batch is taken.
+        workers: threads that make batches.
+    """
+
+    def __init__(self, recipe: Recipe, cache: Path, world: World | None = None, workers: int = 1) -> None:
         self.recipe, self.cache = recipe, cache
+        self._world, self._workers = world or World(), workers
+        self._hevc = HevcIntra("ultrafast")
         self._space = picture_space(CONFIGS[recipe.model].picture)
 
     def build(self) -> nn.ModuleDict:
@@ -65,43 +91,53 @@ class DvcTask:
 
     def stream(self, stage: Stage, index: int, start: int) -> Iterator[Batch]:
         dataset = ClipDataset(self.cache, crop=stage.crop, length=stage.frames,
-                              seed=self.recipe.seed * 1000 + index, flows=stage.needs_flows)
-        source = batches(dataset, stage.batch, start)
-        hevc = HevcIntra("ultrafast")
+                              seed=self.recipe.seed * 1000 + index, flows=stage.needs_flows,
+                              frame_skip_prob=stage.frame_skip, exposure=stage.exposure)
+        return ahead(lambda step: self._batch(dataset, stage, index, step), start, workers=self._workers)
 
-        def reference(batch: dict[str, Tensor], i: int, quality: int) -> tuple[Tensor, Tensor]:
-            planes: list[Any] = [batch[name][i, 0].numpy() for name in "yuv"]
-            if stage.reference == "hevc":
-                height, width = planes[0].shape
-                frame = hevc.decode(hevc.encode(Frame(*planes), hevc_qp(quality)), width, height)
-                planes = list(frame.planes)
-            return torch.from_numpy(planes[0])[None].float(), torch.from_numpy(np.stack(planes[1:])).float()
+    def _batch(self, dataset: ClipDataset, stage: Stage, index: int, step: int) -> Batch:
+        """This process's share of a step's batch; what is drawn for a sample does not depend on the sharing."""
+        rank, size = self._world.rank, self._world.size
+        raw = batch_of(dataset, stage.batch, step, rank, size)
+        rng = np.random.default_rng((self.recipe.seed, index, step))
+        low, high = stage.qualities
+        share = slice(rank * stage.batch, (rank + 1) * stage.batch)
+        quality = torch.from_numpy(rng.integers(low, high + 1, stage.batch * size)[share])
+        seeds = rng.integers(2**63, size=stage.batch * size)[share].tolist()
+        if stage.model == "intra":
+            return Batch(Pictures.of_batch(raw), quality, None, seeds)
+        planes = [self._decoded([raw[name][i, 0].numpy() for name in "yuv"], stage.reference, int(q))
+                  for i, q in enumerate(quality)]
+        y, uv = (torch.from_numpy(np.stack([p[part] for p in planes])).float() for part in (0, 1))
+        first = self._space.pack(y[:, None], uv).contiguous(memory_format=torch.channels_last)
+        return Batch(Pictures.of_batch(raw), quality, first, seeds)
 
-        def prepare(step: int) -> Batch:
-            batch = next(source)  # ``ahead`` calls in order
-            rng = np.random.default_rng((self.recipe.seed, index, step))
-            low, high = stage.qualities
-            quality = torch.from_numpy(rng.integers(low, high + 1, stage.batch))
-            if stage.model == "intra":
-                return Pictures.of_batch(batch), quality, None
-            coded = [reference(batch, i, int(q)) for i, q in enumerate(quality)]
-            first = self._space.pack(torch.stack([y for y, _ in coded]), torch.stack([uv for _, uv in coded]))
-            return Pictures.of_batch(batch), quality, first.contiguous(memory_format=torch.channels_last)
-
-        return ahead(prepare, start)
+    def _decoded(self, planes: list[Any], reference: str, quality: int) -> tuple[Any, Any]:
+        """Luma (H, W) and chroma (2, H/2, W/2) of a first frame as the decoder would have them."""
+        if reference == "hevc":
+            height, width = planes[0].shape
+            frame = self._hevc.decode(self._hevc.encode(Frame(*planes), hevc_qp(quality)), width, height)
+            planes = list(frame.planes)
+        return planes[0], np.stack(planes[1:])
 
     def loss(self, models: nn.ModuleDict, stage: Stage, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        pictures, quality, reference = batch
         weight = self.recipe.chroma_weight
         if stage.model == "intra":
             model = models["intra"]
             assert isinstance(model, IntraModel)
-            return intra_loss(model, pictures, quality, chroma_weight=weight)
+            return intra_loss(model, batch.pictures, batch.quality, chroma_weight=weight, seeds=batch.seeds,
+                              distortion=stage.distortion)
         model = models["inter"]
         assert isinstance(model, InterModel)
-        assert reference is not None
-        return inter_loss(model, stage.loss, pictures, reference, quality, chroma_weight=weight,
-                          detach=stage.detach)
+        assert batch.reference is not None
+        return inter_loss(model, stage.loss, batch.pictures, batch.reference, batch.quality,
+                          chroma_weight=weight, detach=stage.detach, seeds=batch.seeds,
+                          distortion=stage.distortion)
+
+    def illustrate(self, models: nn.ModuleDict, stage: Stage, batch: Batch) -> dict[str, Tensor]:
+        model = models[stage.model]
+        assert isinstance(model, InterModel | IntraModel)
+        return illustrate(model, stage.loss, batch.pictures, batch.reference, batch.quality)
 
     def can_validate(self, stages: Sequence[Stage]) -> bool:
         return any(stage.model == "inter" and stage.loss == "rd" for stage in stages)

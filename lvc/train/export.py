@@ -2,6 +2,7 @@
 
     python -m lvc.train.export dvc-lite --inter runs/dvc-lite/checkpoint.pt --intra runs/intra/checkpoint.pt
     python -m lvc.train.export swift --checkpoint runs/swift/checkpoint.pt
+    python -m lvc.train.export restore --checkpoint runs/restore/checkpoint.pt
 
 takes the averaged parameters of each model from its checkpoint, freezes tables and integers, writes
 lvc/weights/NAME.safetensors and enters it into lvc/weights/manifest.json.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,12 +20,14 @@ from typing import Any
 
 import torch
 
+from lvc.enhance.restore import RestoreConfig
 from lvc.errors import LvcError, UsageError
 from lvc.models.swiftmodel import SwiftConfig
 from lvc.train.recipe import FAMILIES
+from lvc.train.restoretask import write_restore
 from lvc.train.swifttask import write_swift
 from lvc.train.validate import write_averaged
-from lvc.weights import SwiftWeights, Weights, manifest
+from lvc.weights import RestoreWeights, SwiftWeights, Weights, manifest
 
 
 def _load(checkpoint: Path) -> dict[str, Any]:
@@ -51,14 +55,29 @@ def export(name: str, inter: Path, intra: Path, folder: Path | None = None) -> W
 
 def export_swift(checkpoint: Path, folder: Path | None = None) -> SwiftWeights:
     """The same for swift, whose networks are in one checkpoint."""
-    task = _load(checkpoint).get("task", {})
-    if "config" not in task:
-        raise UsageError(f"{checkpoint} is not of a training of swift")
-    states = {name: averaged_state(checkpoint, name) for name in FAMILIES["swift"]}
+    config, states = _recorded(checkpoint, "swift")
     path = _home(folder) / "swift.safetensors"
-    weights = write_swift(SwiftConfig.from_json(task["config"]), states, path, {})
+    weights = write_swift(SwiftConfig.from_json(config), states, path, {})
     _enter("swift", path, weights.sha256, folder)
     return weights
+
+
+def export_restore(checkpoint: Path, folder: Path | None = None) -> RestoreWeights:
+    """The same for restore."""
+    config, states = _recorded(checkpoint, "restore")
+    path = _home(folder) / "restore.safetensors"
+    weights = write_restore(RestoreConfig.from_json(config), states["restore"], path, {})
+    _enter("restore", path, weights.sha256, folder)
+    return weights
+
+
+def _recorded(checkpoint: Path, family: str) -> tuple[str, dict[str, dict[str, torch.Tensor]]]:
+    """Configuration and averaged states of a family that learns from recordings."""
+    task = _load(checkpoint).get("task", {})
+    states = {name: averaged_state(checkpoint, name) for name in FAMILIES[family]}
+    if "config" not in task or not all(states.values()):
+        raise UsageError(f"{checkpoint} is not of a training of {family}")
+    return str(task["config"]), states
 
 
 def _home(folder: Path | None) -> Path:
@@ -77,16 +96,18 @@ def main() -> None:
     parser.add_argument("name", help="configuration: dvc-lite, swift, ...")
     parser.add_argument("--inter", type=Path, help="checkpoint of the inter model")
     parser.add_argument("--intra", type=Path, help="checkpoint of the intra model")
-    parser.add_argument("--checkpoint", type=Path, help="checkpoint of swift")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint of swift or restore")
     args = parser.parse_args()
-    weights: Weights | SwiftWeights
+    weights: Weights | SwiftWeights | RestoreWeights
     try:
-        if args.name == "swift" and args.checkpoint and not (args.inter or args.intra):
-            weights = export_swift(args.checkpoint)
-        elif args.name != "swift" and args.inter and args.intra and not args.checkpoint:
+        one: dict[str, Callable[[Path], SwiftWeights | RestoreWeights]] = {
+            "swift": export_swift, "restore": export_restore}
+        if args.name in one and args.checkpoint and not (args.inter or args.intra):
+            weights = one[args.name](args.checkpoint)
+        elif args.name not in one and args.inter and args.intra and not args.checkpoint:
             weights = export(args.name, args.inter, args.intra)
         else:
-            raise UsageError("swift takes --checkpoint, the dvc family --inter and --intra")
+            raise UsageError("swift and restore take --checkpoint, the dvc family --inter and --intra")
     except LvcError as error:
         parser.exit(1, f"export: error: {error}\n")
     print(f"{weights.name}: digest {weights.digest.hex()}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lvc.errors import UsageError
+from lvc.metrics import MS_SSIM_MIN_SIDE
 from lvc.models import CONFIGS
 from lvc.ops.blockmotion import BLOCK, MAX_EFFORT
 from lvc.types import MAX_QUALITY
@@ -19,17 +20,20 @@ LOSSES = ("flow", "me", "m", "mc", "rd")
 REFERENCES = ("hevc", "clean")
 MOTIONS = ("network", "classical")
 QUANTIZERS = ("rounding", "rdo")
+DISTORTIONS = ("mse", "ms-ssim")
 
-FAMILIES = {"dvc": ("inter", "intra"), "swift": ("entropy", "motion", "filter")}
+FAMILIES = {"dvc": ("inter", "intra"), "swift": ("entropy", "motion", "sizes", "filter"), "restore": ("restore",)}
 """Families of models, and what each can train."""
 
-_SWIFT_KEYS = {
-    "train": {"name", "kind", "model", "train", "steps", "minutes", "crop", "batch", "lr", "lr_end",
-              "schedule", "warmup"},
-    "record": {"name", "kind", "frames", "qualities", "quantizer", "effort"}}
-"""What a stage of swift may say, by its kind."""
+_TRAIN_KEYS = {"name", "kind", "model", "train", "steps", "minutes", "crop", "batch", "lr", "lr_end", "schedule",
+               "warmup"}
+_RECORDED = {
+    "swift": {"train": _TRAIN_KEYS | {"rounding"},
+              "record": {"name", "kind", "frames", "qualities", "quantizer", "effort"}},
+    "restore": {"train": _TRAIN_KEYS, "record": {"name", "kind"}}}
+"""Families that learn from recordings: what their stages may say, by kind."""
 
-_SWIFT_ONLY = {"kind", "quantizer", "effort"}
+_SWIFT_ONLY = {"kind", "quantizer", "effort", "rounding"}
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,10 @@ class Stage:
 
     Attributes:
         name: for logs.
-        kind: "train", or "record": swift's encoder runs once over the clips with the networks as they are,
-            and what they see and what is coded is kept for the stages that follow.
-        model: what is trained. In the dvc family "inter" or "intra"; in swift "entropy", "motion", "filter".
+        kind: "train", or "record". swift's encoder then runs once over the clips with the networks as they are,
+            and what they see and what is coded is kept for the stages that follow; for restore, base codecs do.
+        model: what is trained. In the dvc family "inter" or "intra"; in swift "entropy", "motion", "sizes", "filter";
+            in restore "restore".
         loss: of the inter model. "flow": distance to the teacher's flow. "me": D(x, warp(ref, v)).
             "m": lambda D(x, warp(ref, v_hat)) + R(m). "mc": lambda D(x, x_bar) + R(m).
             "rd": lambda D(x, x_hat) + R(m) + R(y). The intra model knows "rd" only.
@@ -49,14 +54,20 @@ class Stage:
         frames: frames a sample; the first one is the reference of the second. For a recording: frames taken
             of each clip, the I frame included.
         detach: stop gradients at the references of a roll-out (each frame then learns for itself).
-        crop: (height, width), luma samples. batch: samples a step; of swift's motion: vectors a step.
+        crop: (height, width), luma samples. batch: samples a step; of swift's motion and sizes: rows a step.
         lr, lr_end: learning rate at the start and the end. schedule: "cosine" or "constant".
         warmup: steps of linear warm-up.
         qualities: range that each sample (of a recording: each clip) draws its quality from.
         reference: what frame 0 is decoded from: "hevc" (x265 intra at the sample's quality) or "clean".
+        distortion: of the loss "rd": "mse", or "ms-ssim" (1 - MS-SSIM of the pictures as RGB).
+        frame_skip: probability that a sample takes every second frame (larger motion).
+        exposure: largest change of brightness from frame to frame that a sample is given, relative; each draws
+            its own from within plus or minus that. 0 leaves the video as it is.
         motion: what is coded: the "network"'s estimate, or the "classical" flow of the data.
         quantizer: of a recording: plain "rounding", or "rdo", which asks the networks what symbols cost.
         effort: of a recording's motion search, 0 to MAX_EFFORT.
+        rounding: whether swift's networks compute with integers while they learn. Without, a new filter starts
+            to learn sooner; a stage with rounding must follow, since what is exported is always integer.
     """
 
     name: str
@@ -77,14 +88,18 @@ class Stage:
     qualities: tuple[int, int] = (0, 63)
     reference: str = "hevc"
     motion: str = "classical"
+    distortion: str = "mse"
+    frame_skip: float = 0.0
+    exposure: float = 0.0
     quantizer: str = "rounding"
+    rounding: bool = True
     effort: int = 1
 
     def __post_init__(self) -> None:
         _check_types(self, f"stage {self.name}: ")
         for key, known in (("kind", KINDS), ("model", sum(FAMILIES.values(), ())), ("loss", LOSSES),
                            ("reference", REFERENCES), ("motion", MOTIONS), ("quantizer", QUANTIZERS),
-                           ("schedule", ("cosine", "constant"))):
+                           ("distortion", DISTORTIONS), ("schedule", ("cosine", "constant"))):
             if getattr(self, key) not in known:
                 raise UsageError(f"stage {self.name}: {key} must be one of {', '.join(known)}, "
                                  f"not {getattr(self, key)!r}")
@@ -103,6 +118,13 @@ class Stage:
             raise UsageError(f"stage {self.name}: frames and batch must be at least 1, warmup and rates 0")
         if len(self.crop) != 2 or len(self.qualities) != 2:
             raise UsageError(f"stage {self.name}: crop and qualities are pairs")
+        if self.distortion == "ms-ssim" and (self.loss != "rd" or min(self.crop) < MS_SSIM_MIN_SIDE):
+            raise UsageError(f"stage {self.name}: ms-ssim is for the loss rd, and crops of {MS_SSIM_MIN_SIDE} or more")
+        if not 0 <= self.frame_skip <= 1 or not 0 <= self.exposure < 1:
+            raise UsageError(f"stage {self.name}: frame_skip is a probability, exposure from 0 to below 1")
+        if self.frame_skip and self.needs_flows:
+            raise UsageError(f"stage {self.name}: classical motion is known for neighbouring frames only: "
+                             "frame_skip must be 0, or motion \"network\"")
         low, high = self.qualities
         if not 0 <= low <= high <= MAX_QUALITY:
             raise UsageError(f"stage {self.name}: qualities must be within 0 to {MAX_QUALITY}, low one first")
@@ -117,17 +139,18 @@ class Stage:
 
     def check_family(self, family: str) -> None:
         """UsageError where the stage says something that does not apply to models of a family."""
-        kinds, models = (KINDS if family == "swift" else ("train",)), FAMILIES[family]
+        kinds, models = (KINDS if family in _RECORDED else ("train",)), FAMILIES[family]
         if self.kind not in kinds:
-            raise UsageError(f"stage {self.name}: a recording is for swift only")
+            raise UsageError(f"stage {self.name}: a recording is for {' and '.join(sorted(_RECORDED))} only")
         if self.kind == "train" and self.model not in models:
             raise UsageError(f"stage {self.name}: model must be one of {', '.join(models)}, "
                              f"not {self.model!r}")
         for key in dataclasses.fields(self):
-            known = key.name in _SWIFT_KEYS[self.kind] if family == "swift" else key.name not in _SWIFT_ONLY
+            known = (key.name in _RECORDED[family][self.kind] if family in _RECORDED
+                     else key.name not in _SWIFT_ONLY)
             if not known and getattr(self, key.name) != key.default:
                 raise UsageError(f"stage {self.name}: {key.name} has no meaning here")
-        if family == "swift" and self.kind == "train" and any(side < 1 or side % BLOCK for side in self.crop):
+        if family in _RECORDED and self.kind == "train" and any(side < 1 or side % BLOCK for side in self.crop):
             raise UsageError(f"stage {self.name}: crop sides must be multiples of {BLOCK}")
 
 
@@ -137,7 +160,7 @@ class Recipe:
 
     Attributes:
         name: of the run; runs/NAME holds its checkpoints and logs.
-        model: name of a configuration ("dvc", "dvc-lite"), or "swift".
+        model: name of a configuration ("dvc", "dvc-lite"), "swift" or "restore".
         init: "" starts afresh, "shipped" from the weights in the package, anything else is a weights file.
         data: videos or folders of them, or one prepared cache folder. val: the same for validation.
         seed: of everything random.
@@ -166,14 +189,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if self.model not in (known := (*CONFIGS, "swift")):
+        if self.model not in (known := (*CONFIGS, *_RECORDED)):
             raise UsageError(f"unknown model {self.model!r} (there are: {', '.join(known)})")
         if not self.stages:
             raise UsageError("no [[stage]]")
         for stage in self.stages:
             stage.check_family(self.family)
-        if self.family == "swift" and self.stages[0].kind != "record":
-            raise UsageError("the first stage of a training of swift must be a recording (kind = \"record\")")
+        if self.family in _RECORDED and self.stages[0].kind != "record":
+            raise UsageError(f"the first stage of a training of {self.model} must be a recording "
+                             "(kind = \"record\")")
         if self.family == "swift" and self.autocast:
             raise UsageError("swift computes with integers: autocast must be empty")
         if self.autocast not in ("", "bfloat16"):
@@ -184,9 +208,28 @@ class Recipe:
             raise UsageError(f"val_frames must be at least 1, val_qualities within 0 to {MAX_QUALITY}")
 
     @property
+    def score(self) -> str:
+        """What of a validation (lvc.train.validate) tells which weights are best."""
+        by_structure = any(stage.distortion == "ms-ssim" for stage in self.stages)
+        return "bd_rate_ms_ssim" if by_structure else "bd_rate_yuv"
+
+    @property
     def family(self) -> str:
-        """"dvc" or "swift"."""
-        return "swift" if self.model == "swift" else "dvc"
+        """"dvc", "swift" or "restore"."""
+        return self.model if self.model in _RECORDED else "dvc"
+
+
+def smoke_recipe(recipe: Recipe, steps: int) -> Recipe:
+    """A recipe in small, to see whether it runs: each stage ``steps`` steps of one sample, as small as it may be."""
+    def small(stage: Stage) -> Stage:
+        if stage.kind == "record":
+            return stage
+        side = 192 if stage.distortion == "ms-ssim" else 64
+        crop = (min(stage.crop[0], side), min(stage.crop[1], side))
+        return dataclasses.replace(stage, steps=steps, minutes=0.0, crop=crop, batch=1)
+
+    return dataclasses.replace(recipe, name=f"{recipe.name}-smoke", stages=tuple(map(small, recipe.stages)),
+                               val_frames=min(recipe.val_frames, 2))
 
 
 def load_recipe(source: str | Path) -> Recipe:

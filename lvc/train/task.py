@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -76,9 +76,22 @@ class Task(Protocol):
         ...
 
 
-def ahead(make: Callable[[int], T], start: int, depth: int = 2) -> Iterator[T]:
-    """make(start), make(start + 1), ...; one background thread keeps ``depth`` of them ready, in order."""
-    with ThreadPoolExecutor(1, thread_name_prefix="lvc-batch") as pool:
+@runtime_checkable
+class Illustrated(Protocol):
+    """A task that has something to show."""
+
+    def illustrate(self, models: nn.ModuleDict, stage: Stage, batch: Any) -> dict[str, Tensor]:
+        """Pictures for the log by name, uint8 (3, H, W), of the first sample of a batch."""
+        ...
+
+
+def ahead(make: Callable[[int], T], start: int, depth: int = 2, workers: int = 1) -> Iterator[T]:
+    """make(start), make(start + 1), ... in order; ``workers`` background threads keep ``depth`` of them ready.
+
+    With more than one worker, calls of ``make`` overlap, and ``depth`` is at least one more than they are.
+    """
+    depth = max(depth, workers + 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="lvc-batch") as pool:
         ready = [pool.submit(make, start + i) for i in range(depth)]
         step = start + depth
         try:

@@ -301,6 +301,29 @@ def test_flow_of_a_sample_survives_flips_and_reversal(cache: Path) -> None:
     assert signs == {(-1, -1), (-1, 1), (1, -1), (1, 1)}
 
 
+def test_exposure_changes_evenly_about_the_middle_frame(cache: Path) -> None:
+    plain = ClipDataset(cache, crop=(64, 80), length=3, seed=5, frame_skip_prob=0.0)
+    jittered = ClipDataset(cache, crop=(64, 80), length=3, seed=5, frame_skip_prob=0.0, exposure=0.1)
+    gains = []
+    for number in range(30):
+        before, after = plain[number], jittered[number]
+        for name in "yuv":
+            np.testing.assert_array_equal(before[name][1], after[name][1])
+        light = before["y"][2].astype(float) - 16
+        unclipped = (after["y"][2] > 0) & (after["y"][2] < 255) & (light > 40)
+        gain = np.median((after["y"][2][unclipped] - 16.0) / light[unclipped])
+        gains.append(gain)
+        assert 0.895 <= gain <= 1.105
+        dark = np.rint((before["y"][0].astype(float) - 16) / gain + 16).clip(0, 255)
+        assert np.abs(dark - after["y"][0]).max() <= 3
+        chroma = np.rint((before["u"][2].astype(float) - 128) * gain + 128).clip(0, 255)
+        assert np.abs(chroma - after["u"][2]).max() <= 2
+    assert min(gains) < 0.95
+    assert max(gains) > 1.05
+    with pytest.raises(UsageError, match="exposure"):
+        ClipDataset(cache, crop=(32, 32), exposure=-0.1)
+
+
 def test_small_and_short_clips_are_counted_out(cache: Path) -> None:
     assert (ClipDataset(cache, crop=(96, 96)).n_clips, ClipDataset(cache, crop=(96, 96)).n_excluded) == (2, 1)
     assert ClipDataset(cache, crop=(96, 96), length=6).n_clips == 1

@@ -24,8 +24,9 @@ from lvc.train import train
 from lvc.train.cache import prepare
 from lvc.train.flowteacher import prepare_flows
 from lvc.train.loop import Trainer, learning_rate
-from lvc.train.losses import Pictures, inter_loss, intra_loss
+from lvc.train.losses import Pictures, inter_loss, intra_loss, rate_weights
 from lvc.train.recipe import Recipe, Stage
+from lvc.train.validate import Validator
 from lvc.types import EncodeOptions, Frame, VideoInfo
 from lvc.weights import load_weights
 
@@ -211,6 +212,52 @@ def test_losses_fall_when_one_batch_is_learned(
         assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
 
 
+def test_noise_belongs_to_its_sample(tiny_config: ModelConfig, make_models: Any, textured_frames: FrameMaker) -> None:
+    """Gradients of a batch are the mean of those of its samples alone, whatever else is in it."""
+    inter, intra = make_models(tiny_config)
+    clips = [batch_of(textured_frames(2, 64, 64, seed=seed)) for seed in (0, 1)]
+    both = Pictures(torch.cat([c.y for c in clips]), torch.cat([c.uv for c in clips]))
+    quality = torch.tensor([40, 20])
+
+    def gradient(model: torch.nn.Module, pictures: Pictures, quality: Tensor, seeds: list[int]) -> Tensor:
+        model.zero_grad()
+        if model is inter:
+            loss, _ = inter_loss(inter, "rd", pictures, pictures.pack(inter.space, 0), quality, chroma_weight=2.0,
+                                 detach=True, seeds=seeds)
+        else:
+            loss, _ = intra_loss(intra, pictures, quality, chroma_weight=2.0, seeds=seeds)
+        loss.backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    for model in (inter, intra):
+        together = gradient(model, both, quality, [7, 8])
+        alone = [gradient(model, clips[i], quality[i : i + 1], [7 + i]) for i in (0, 1)]
+        error = (together - (alone[0] + alone[1]) / 2).norm() / together.norm()
+        assert error < 1e-4
+        other = gradient(model, both, quality, [7, 9])
+        assert (together - other).norm() / together.norm() > 1e-3
+
+
+@pytest.mark.parametrize("quality", [13, 32])
+def test_lambda_of_ms_ssim_is_that_of_the_papers(tiny_config: ModelConfig, make_models: Any, quality: int,
+                                                 textured_frames: FrameMaker) -> None:
+    """lambda is about 256 (squared error within 0..1) and 8 at quality 13, 2048 and 64 at quality 32."""
+    weight, balance = rate_weights(torch.tensor([quality]))
+    assert float(weight) * 255**2 == pytest.approx({13: 256, 32: 2048}[quality], rel=0.04)
+    pictures = batch_of(textured_frames(2, 192, 192))
+    inter, intra = make_models(tiny_config)
+    reference, level = pictures.pack(inter.space, 0), torch.tensor([quality])
+    for loss, figures in (
+        inter_loss(inter, "rd", pictures, reference, level, chroma_weight=2.0, detach=True, distortion="ms-ssim"),
+        intra_loss(intra, pictures, level, chroma_weight=2.0, distortion="ms-ssim"),
+    ):
+        bpp = figures.get("bpp", 0.0) + figures.get("bpp_motion", 0.0) + figures.get("bpp_residual", 0.0)
+        expected = bpp + {13: 8, 32: 64}[quality] * (1 - figures["ms_ssim"])
+        assert 0.5 < figures["ms_ssim"] < 1
+        assert float(loss.detach()) == pytest.approx(float(balance) * expected, rel=0.05)
+        assert loss.requires_grad
+
+
 def test_rate_of_a_loss_is_what_the_coder_counts(
     tiny_config: ModelConfig, make_models: Any, textured_frames: FrameMaker
 ) -> None:
@@ -327,3 +374,20 @@ def test_training_goes_on_from_exported_weights(tiny_path: Path, cache: Path, tm
     assert not torch.equal(
         inter.get_parameter(f"{name}.knots"), exported.inter.get_parameter(f"{name}.knots")
     )
+
+
+def test_validation_by_ms_ssim(tiny_path: Path, videos: Path, textured_frames: FrameMaker, write_video: Any,
+                               tmp_path: Path) -> None:
+    """Where MS-SSIM is trained for, it is measured, and clips that are too small for it are left out."""
+    write_video(tmp_path / "large.mkv", textured_frames(2, 176, 176))
+    prepare([tmp_path / "large.mkv", videos], tmp_path / "cache", progress=False)
+    stage = Stage("s", steps=1, crop=(192, 192), distortion="ms-ssim")
+    plan = recipe(stage, val_frames=2, val_qualities=(12, 28, 44, 60))
+    figures = Validator(plan, tmp_path / "cache", tmp_path / "anchors")(NeuralCodec(load_weights(tiny_path)))
+    assert figures["ms_ssim_db"] == sorted(figures["ms_ssim_db"])
+    assert figures["ms_ssim_db"][-1] > figures["ms_ssim_db"][0] + 3
+    assert figures["clips"] == 1
+    assert {"bd_rate_ms_ssim", "bd_rate_yuv", "bd_rate_y"} <= figures.keys()
+    prepare([videos], tmp_path / "cache", progress=False)
+    with pytest.raises(UsageError, match="MS-SSIM"):
+        Validator(plan, tmp_path / "cache", tmp_path / "anchors")
