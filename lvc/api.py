@@ -9,14 +9,16 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 from lvc.bitstream import StreamHeader, StreamWriter
 from lvc.codecs import open_codec
+from lvc.codecs.rates import parse_bitrate, parse_target_size, payload_bitrate
 from lvc.errors import CorruptStreamError, UsageError, VideoError
+from lvc.ratetarget import missed_target, options_for_size
 from lvc.stream import DecodedStream, Lost, StreamInfo, open_stream, probe
 from lvc.types import EncodeOptions, VideoInfo
 from lvc.video import VideoSource, VideoWarning, extract_side, open_sink, open_video
@@ -150,7 +152,8 @@ class _Clock:
         return float((self.last - self.first) * self._video.time_base + 1 / self._video.frame_rate)
 
 
-def encode(src: PathLike, dst: PathLike, *, codec: str = "swift", quality: int = 32,
+def encode(src: PathLike, dst: PathLike, *, codec: str = "swift", quality: int | None = None,
+           bitrate: str | float | None = None, target_size: str | float | None = None,
            intra_period: int = 32, frames: int | None = None, threads: int = 0,
            size: tuple[int, int] | None = None, frame_rate: Fraction | float | None = None,
            progress: ProgressHook | None = None, on_warning: WarningHook | None = None) -> EncodeReport:
@@ -162,26 +165,47 @@ def encode(src: PathLike, dst: PathLike, *, codec: str = "swift", quality: int =
         src: any file that FFmpeg reads, raw I420, or a folder of PNG files.
         dst: appears under this name when it is complete, and replaces what is there.
         codec: codec string, ``swift`` or ``x265:preset=veryfast,crf=27``.
-        quality: 0 (smallest file) .. 63 (best picture).
+        quality: 0 (smallest file) .. 63 (best picture); 32 if neither bitrate nor target_size is given either.
+        bitrate: bits a second of the video, container included, audio not; a number or text such as ``500k`` or
+            ``1.5M``. The quality changes from frame to frame so that, after the first second, 5 seconds anywhere keep
+            within 5 % of it (external codecs: as well as their own rate control does in one pass).
+        target_size: bytes of the whole file, all that is carried along included; a number or text such as ``800k``,
+            ``2M`` or ``2MiB``. The length of the video must be known.
         intra_period: an intra frame every so many frames; -1 for the first frame only.
         frames: at most so many frames; None for all.
         threads: 0 lets the codec choose.
         size: (width, height) of raw video.
         frame_rate: frames a second of raw video or PNG files.
         progress: called after every frame.
-        on_warning: takes warnings, one line each; by default ``warnings.warn``.
+        on_warning: takes warnings, one line each; by default ``warnings.warn``. One of them names what was reached if
+            that is not the bitrate or size that was asked for.
 
     Raises:
-        UsageError: an argument that makes no sense.
+        UsageError: an argument that makes no sense; more than one of quality, bitrate and target_size; a size for a
+            video of unknown length, or smaller than what is carried along.
         VideoError: the source cannot be read, or the stream not be written.
         CodecError: the codec is unknown, not available, or failed.
         WeightsError: the codec's weights are missing or damaged.
     """
     configured = open_codec(codec)
-    options = configured.options(EncodeOptions(quality=quality, intra_period=intra_period, threads=threads))
+    if sum(value is not None for value in (quality, bitrate, target_size)) > 1:
+        raise UsageError("quality, bitrate and target size exclude each other")
+    size_limit = None if target_size is None else parse_target_size(target_size)
+    options = configured.options(EncodeOptions(
+        quality=32 if quality is None else quality, intra_period=intra_period, threads=threads,
+        bitrate=None if bitrate is None else parse_bitrate(bitrate)))
+    if options.bitrate is not None and (quality is not None or size_limit is not None):
+        raise UsageError("quality, bitrate and target size exclude each other")
+    asked_bitrate = options.bitrate
     _check_different(src, dst)
     with open_video(src, size=size, frame_rate=frame_rate, frames=frames, on_warning=on_warning) as source:
         clock = _Clock(source.info, source.info.n_frames, progress)
+        carries = size is None and not _only_video(source)
+        plain = StreamHeader(configured.codec_id, configured.weights_digest, source.info, _intra_period(options))
+        if size_limit is not None:
+            options = configured.options(options_for_size(options, source, plain, size_limit, frames, carries))
+        elif options.bitrate is not None:
+            options = replace(options, bitrate=payload_bitrate(options.bitrate, plain))
         encoder = configured.codec.encoder(source.info, options)
         header = StreamHeader(configured.codec_id, configured.weights_digest, source.info,
                               _intra_period(options), encoder.codec_data)
@@ -195,13 +219,17 @@ def encode(src: PathLike, dst: PathLike, *, codec: str = "swift", quality: int =
             if not clock.frames:
                 raise VideoError(f"{os.fspath(src)} holds no frame")
             side_bytes = 0
-            if size is None:
-                cut = frames == clock.frames
-                side_bytes = _write_side(source, writer, clock, cut=cut, on_warning=on_warning)
+            if carries:
+                until = clock.last * source.info.time_base + 1 / source.info.frame_rate
+                side_bytes = _write_side(source, writer, until if frames == clock.frames else None, on_warning)
             writer.close()
             total = writer.offset
-    return EncodeReport(clock.frames, total, side_bytes, clock.seconds, clock.duration, source.info,
-                        configured.name)
+    report = EncodeReport(clock.frames, total, side_bytes, clock.seconds, clock.duration, source.info,
+                          configured.name)
+    missed = missed_target(report.bytes, report.kbps, asked_bitrate, size_limit, getattr(encoder, "rate_control", None))
+    if missed:
+        _warn(missed, on_warning)
+    return report
 
 
 def _intra_period(options: EncodeOptions) -> int:
@@ -212,13 +240,14 @@ def _intra_period(options: EncodeOptions) -> int:
     return -1 if text in ("-1", "infinite") else options.intra_period
 
 
-def _write_side(source: VideoSource, writer: StreamWriter, clock: _Clock, *, cut: bool,
+def _only_video(source: VideoSource) -> bool:
+    """Whether the source is of a kind that holds nothing besides video."""
+    return source.path.is_dir() or source.path.suffix.lower() in (".yuv", ".i420", ".y4m", ".png")
+
+
+def _write_side(source: VideoSource, writer: StreamWriter, until: Fraction | None,
                 on_warning: WarningHook | None) -> int:
-    """Carry along what the source has besides video; return its size in the stream."""
-    if source.path.is_dir() or source.path.suffix.lower() in (".yuv", ".i420", ".y4m", ".png"):
-        return 0
-    video = source.info
-    until = clock.last * video.time_base + 1 / video.frame_rate if cut else None
+    """Carry along what the source has besides video, up to a time; return its size in the stream."""
     start = writer.offset
     with _temporary_folder() as folder:
         path = folder / "side.mka"
@@ -236,7 +265,8 @@ def _write_side(source: VideoSource, writer: StreamWriter, clock: _Clock, *, cut
 
 
 def decode(src: PathLike, dst: PathLike, *, strict: bool = False, weights: PathLike | None = None,
-           progress: ProgressHook | None = None, on_warning: WarningHook | None = None) -> DecodeReport:
+           enhance: bool = True, progress: ProgressHook | None = None,
+           on_warning: WarningHook | None = None) -> DecodeReport:
     """Decode an lvc stream into a video file.
 
     Of a damaged stream everything before the damage is decoded, and everything from the next intra frame on;
@@ -248,6 +278,7 @@ def decode(src: PathLike, dst: PathLike, *, strict: bool = False, weights: PathL
             this name when it is complete, and replaces what is there.
         strict: raise at the first damage, and write nothing.
         weights: a weights file, for streams that were not made with the weights of the package.
+        enhance: false decodes a layered stream by its base codec alone; other streams are what they are.
         progress: called after every frame.
         on_warning: takes warnings, one line each; by default ``warnings.warn``.
 
@@ -259,7 +290,7 @@ def decode(src: PathLike, dst: PathLike, *, strict: bool = False, weights: PathL
         VideoError: the stream cannot be read, or the output not be written.
     """
     _check_different(src, dst)
-    with open_stream(src, strict=strict, weights=weights) as stream, _temporary_folder() as folder:
+    with open_stream(src, strict=strict, weights=weights, enhance=enhance) as stream, _temporary_folder() as folder:
         side = folder / "side.mka"
         found = stream.save_side(side)
         clock = _Clock(stream.video, stream.video.n_frames, progress)

@@ -51,7 +51,7 @@ class DecodedStream:
         damage: what was lost so far; complete when iteration has ended. Always empty if strict.
     """
 
-    def __init__(self, path: Path, strict: bool, weights: str | None = None) -> None:
+    def __init__(self, path: Path, strict: bool, weights: str | None = None, enhance: bool = True) -> None:
         self._path = path
         self._strict = strict
         self._file = _open(path)
@@ -59,7 +59,7 @@ class DecodedStream:
             self._reader = StreamReader(self._file, strict=strict)
             self.header: StreamHeader = self._reader.header
             self.video: VideoInfo = self.header.video
-            self._codec: Codec = codec_for_header(self.header, weights)
+            self._codec: Codec = codec_for_header(self.header, weights, enhance=enhance)
             self._decoder: Decoder = self._codec.decoder(self.header)
         except BaseException:
             self._file.close()
@@ -215,7 +215,8 @@ class DecodedStream:
         self.close()
 
 
-def open_stream(path: PathLike, *, strict: bool = False, weights: PathLike | None = None) -> DecodedStream:
+def open_stream(path: PathLike, *, strict: bool = False, weights: PathLike | None = None,
+                enhance: bool = True) -> DecodedStream:
     """Open an lvc file to get its frames, one by one.
 
     >>> with open_stream("video.lvc") as stream:  # doctest: +SKIP
@@ -227,6 +228,7 @@ def open_stream(path: PathLike, *, strict: bool = False, weights: PathLike | Non
         strict: raise at the first damage. Otherwise decoding goes on at the next intra frame, and
             ``stream.damage`` says what was lost.
         weights: a weights file, for streams that were not made with the weights of the package.
+        enhance: false decodes a layered stream by its base codec alone; other streams are what they are.
 
     Raises:
         VideoError: the file cannot be read.
@@ -234,7 +236,7 @@ def open_stream(path: PathLike, *, strict: bool = False, weights: PathLike | Non
         CodecError: the codec is unknown or not available.
         WeightsError: it was made with other weights than those at hand.
     """
-    return DecodedStream(Path(path), strict, None if weights is None else os.fspath(weights))
+    return DecodedStream(Path(path), strict, None if weights is None else os.fspath(weights), enhance)
 
 
 @dataclass(frozen=True, slots=True)

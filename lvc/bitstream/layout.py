@@ -56,6 +56,7 @@ class CodecId(enum.IntEnum):
     DVC = 16
     DVC_LITE = 17
     SWIFT = 18
+    RESTORE = 19
 
 
 class PixelFormat(enum.IntEnum):

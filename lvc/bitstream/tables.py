@@ -21,6 +21,7 @@ _CODECS = {
     CodecId.DVC: ("`dvc`", "learned, see Payloads of codecs 16 and 17"),
     CodecId.DVC_LITE: ("`dvc-lite`", "learned, see Payloads of codecs 16 and 17"),
     CodecId.SWIFT: ("`swift`", "learned, see Payloads of codec 18"),
+    CodecId.RESTORE: ("`restore`", "those of a base codec, see Payloads of codec 19"),
 }
 _TYPES = {
     AnchorType.INTRA: "intra: a frame that decoding can start at",

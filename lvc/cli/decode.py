@@ -21,6 +21,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--strict", action="store_true", help="fail at the first damage and write nothing")
     parser.add_argument("--weights", metavar="FILE",
                         help="weights of your own, where the file was not made with those of the package")
+    parser.add_argument("--no-enhance", action="store_true",
+                        help="decode a layered file (restore) by its base codec alone")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors and damage")
     parser.set_defaults(run=run)
 
@@ -31,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     from lvc.cli.progress import ProgressBar, ignore, warn
 
     with ProgressBar("decode", args.quiet) as bar:
-        report = decode(args.input, args.output, strict=args.strict, weights=args.weights, progress=bar,
-                        on_warning=ignore if args.quiet else warn)
+        report = decode(args.input, args.output, strict=args.strict, weights=args.weights,
+                        enhance=not args.no_enhance, progress=bar, on_warning=ignore if args.quiet else warn)
     for lost in report.damage:
         print(f"lvc: damage: {lost}", file=sys.stderr)
     if not args.quiet:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
-from lvc.cli import codecs, decode, encode, info, plot, train
+from lvc.cli import codecs, data, decode, encode, extract, info, plot, train
 from lvc.errors import LvcError, UsageError
 
 OK, FAILED, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lvc", description="Learned video compression.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
-    for module in (encode, decode, info, plot, train, codecs):
+    for module in (encode, decode, extract, info, plot, data, train, codecs):
         module.add_parser(commands)
     return parser
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.external import EXTERNAL
+from lvc.codecs.layered import LAYERED, BaseOnly, base_header
+from lvc.codecs.rates import parse_bitrate
 from lvc.errors import CodecError, UsageError, WeightsError
 from lvc.types import EncodeOptions, VideoInfo
 
@@ -64,10 +66,13 @@ def get_codec(name: str, weights: str | None = None) -> Codec:
                 raise UsageError(f"{name} has no weights")
             return codec
     from lvc.codecs.neural import load_neural
+    from lvc.codecs.restore import RestoreCodec, load_restore
     from lvc.codecs.swift import SwiftCodec, load_swift
 
     if weights is None and name not in codec_names():
         raise CodecError(f"unknown codec {name!r} (there are: {', '.join(codec_names())})")
+    if name == RestoreCodec.name:
+        return load_restore(weights)
     return load_swift(weights) if name == SwiftCodec.name else load_neural(name, weights)
 
 
@@ -75,8 +80,8 @@ def get_codec(name: str, weights: str | None = None) -> Codec:
 class ConfiguredCodec:
     """A codec with the parameters of a codec string. Implements lvc.codecs.base.Codec.
 
-    The parameters go over those of EncodeOptions; ``quality``, ``intra_period`` and ``threads`` are options
-    of that name.
+    The parameters go over those of EncodeOptions; ``quality``, ``intra_period``, ``threads`` and ``bitrate`` are
+    options of that name (the last one also as ``500k`` or ``1.5M``).
     """
 
     codec: Codec
@@ -98,8 +103,19 @@ class ConfiguredCodec:
         return self.codec.weights_digest
 
     def options(self, options: EncodeOptions) -> EncodeOptions:
-        """``options`` with the parameters put over them. Raises UsageError on a value that makes no sense."""
+        """``options`` with the parameters put over them.
+
+        Raises:
+            UsageError: a value that makes no sense, or a bitrate together with another one or with a quality.
+        """
         params = {**options.params, **self.params}
+        bitrate = options.bitrate
+        if "bitrate" in params:
+            if bitrate is not None:
+                raise UsageError(f"{self.name}: a bitrate or a target size is given besides that of the codec string")
+            bitrate = parse_bitrate(params.pop("bitrate"))
+        if bitrate is not None and "quality" in params:
+            raise UsageError(f"{self.name}: quality and a bitrate exclude each other")
         values: dict[str, int] = {}
         for key in _OPTIONS:
             if key in params:
@@ -110,7 +126,7 @@ class ConfiguredCodec:
                     raise UsageError(f"{self.name}: {key} must be a whole number, not {text!r}") from None
         return replace(options, quality=values.get("quality", options.quality),
                        intra_period=values.get("intra_period", options.intra_period),
-                       threads=values.get("threads", options.threads), params=params)
+                       threads=values.get("threads", options.threads), params=params, bitrate=bitrate)
 
     def encoder(self, video: VideoInfo, options: EncodeOptions) -> Encoder:
         """An encoder. Raises UsageError on parameters that the codec does not take."""
@@ -144,13 +160,17 @@ def codec_name(codec_id: int) -> str:
                          "(a newer one may)") from None
 
 
-def codec_for_header(header: StreamHeader, weights: str | None = None) -> Codec:
+def codec_for_header(header: StreamHeader, weights: str | None = None, *, enhance: bool = True) -> Codec:
     """The codec that decodes a stream, with the weights of the package or those of a file.
+
+    With ``enhance`` false, a layered stream is decoded by its base codec alone, which takes no weights.
 
     Raises:
         CodecError: its codec is unknown, or not available here.
         WeightsError: these weights are not those the stream was made with.
     """
+    if not enhance and header.codec_id in LAYERED:
+        return BaseOnly(base_header(header)[0].name, header.codec_id, header.weights_digest)
     codec = get_codec(codec_name(header.codec_id), weights)
     if codec.weights_digest != header.weights_digest:
         whose = "this version of lvc has" if weights is None else f"{weights} is"

@@ -14,13 +14,14 @@ from typing import TypeVar
 
 from torch import nn
 
+from lvc.enhance.restore import RestoreConfig, RestoreNet
 from lvc.errors import WeightsError
 from lvc.models import InterModel, IntraModel, ModelConfig
 from lvc.models.swiftmodel import SwiftConfig, SwiftModel
 from lvc.weights.files import DIGEST_BYTES, freeze, locate, manifest, read, save, set_state, table_owners
 
-__all__ = ["SwiftWeights", "Weights", "freeze", "load_swift_weights", "load_weights", "manifest",
-           "save_swift_weights", "save_weights", "table_owners"]
+__all__ = ["RestoreWeights", "SwiftWeights", "Weights", "freeze", "load_restore_weights", "load_swift_weights",
+           "load_weights", "manifest", "save_restore_weights", "save_swift_weights", "save_weights", "table_owners"]
 
 T = TypeVar("T")
 
@@ -61,6 +62,13 @@ class SwiftWeights(_File):
     model: SwiftModel
 
 
+@dataclass(frozen=True)
+class RestoreWeights(_File):
+    """The restoration network."""
+
+    net: RestoreNet
+
+
 def load_weights(source: str | Path) -> Weights:
     """Load weights of the dvc family by the name they ship under (a string), or from a file (a Path).
 
@@ -73,6 +81,11 @@ def load_weights(source: str | Path) -> Weights:
 def load_swift_weights(source: str | Path) -> SwiftWeights:
     """The same for swift."""
     return _load(source, _parse_swift)
+
+
+def load_restore_weights(source: str | Path) -> RestoreWeights:
+    """The same for restore."""
+    return _load(source, _parse_restore)
 
 
 def _load(source: str | Path, parse: Callable[[Path, str], T]) -> T:
@@ -104,6 +117,14 @@ def _parse_swift(path: Path, sha256: str) -> SwiftWeights:
     return SwiftWeights(config.name, sha256, model)
 
 
+def _parse_restore(path: Path, sha256: str) -> RestoreWeights:
+    metadata, tensors = read(path)
+    config = RestoreConfig.from_json(metadata["config"])
+    net = RestoreNet(config)
+    set_state(net, "restore.", tensors)
+    return RestoreWeights(config.name, sha256, net)
+
+
 def save_weights(path: Path, inter: InterModel, intra: IntraModel | None,
                  metadata: dict[str, str]) -> bytes:
     """Freeze models of the dvc family and write them. Returns the digest of the file (16 bytes).
@@ -119,3 +140,8 @@ def save_weights(path: Path, inter: InterModel, intra: IntraModel | None,
 def save_swift_weights(path: Path, model: SwiftModel, metadata: dict[str, str]) -> bytes:
     """The same for swift."""
     return save(path, {"swift.": model}, {**metadata, "config": model.config.to_json()})
+
+
+def save_restore_weights(path: Path, net: RestoreNet, metadata: dict[str, str]) -> bytes:
+    """The same for restore."""
+    return save(path, {"restore.": net}, {**metadata, "config": net.config.to_json()})

@@ -1,0 +1,1 @@
+"""Networks behind standard decoders: they bring back what coding took away."""
