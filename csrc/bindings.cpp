@@ -194,13 +194,16 @@ PYBIND11_MODULE(_C, m) {
   bind_push<int16_t>(encoder);
   bind_push<int32_t>(encoder);
   encoder.def("finish", [](PyEncoder& self) {
-    std::vector<uint8_t> data;
+    lvc::Stream stream;
     {
       py::gil_scoped_release release;
       const std::lock_guard<std::mutex> lock(self.mutex);
-      data = self.encoder.finish();
+      stream = self.encoder.finish_stream();
     }
-    return py::bytes(reinterpret_cast<const char*>(data.data()), data.size());
+    // Its memory is written once, before anybody else sees it.
+    py::bytes data(static_cast<const char*>(nullptr), stream.size());
+    stream.copy_to(reinterpret_cast<uint8_t*>(PyBytes_AS_STRING(data.ptr())));
+    return data;
   });
 
   bind_decoder<PyDecoder, PyTables>(m, "Decoder").def_property_readonly("lanes", [](PyDecoder& self) {

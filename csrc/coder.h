@@ -65,6 +65,25 @@ struct EncoderState {
   uint32_t lanes;
 };
 
+// A finished stream, in the pieces that it was coded in.
+class Stream {
+ public:
+  size_t size() const { return size_; }
+  // out: size() bytes.
+  void copy_to(uint8_t* out) const;
+
+ private:
+  friend class Encoder;
+  struct Words {
+    std::unique_ptr<uint16_t[]> memory;
+    uint16_t* top;  // written downwards from the end
+    uint16_t* end;
+  };
+  std::vector<Words> words_;  // the last ones of the stream first
+  BitWriter bits_;
+  size_t size_ = 0;
+};
+
 // Keeps which entry each symbol has (two bytes a symbol; four with more than 65536 entries), codes in finish().
 class Encoder {
  public:
@@ -75,6 +94,7 @@ class Encoder {
   template <typename Symbol, typename Index>
   Status push(const std::shared_ptr<const Tables>& tables, const Symbol* symbols, Index index, size_t n);
   // The coded bytes of all that was pushed; the encoder is empty thereafter.
+  Stream finish_stream();
   std::vector<uint8_t> finish();
 
  private:

@@ -67,9 +67,11 @@ inline __m256i put8(__m256i x, __m256i entry, uint16_t*& top) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(top - 8), _mm_shuffle_epi8(_mm256_castsi256_si128(packed), pack));
   top -= count_bits(full);
   x = _mm256_blendv_epi8(high, x, fits);
-  const __m256 xf = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_srli_epi32(x, 16)), _mm256_set1_ps(65536.0f),
-                                    _mm256_cvtepi32_ps(_mm256_and_si256(x, low_bits)));
-  // The ratio is below 2^18 and its float is off by less than 2^-4. Less 1/8 and rounded down, it is the
+  // (there is no conversion of unsigned numbers: those from 2^31 on come out 2^32 too low)
+  const __m256 wrapped =
+      _mm256_and_ps(_mm256_castsi256_ps(_mm256_srai_epi32(x, 31)), _mm256_set1_ps(4294967296.0f));
+  const __m256 xf = _mm256_add_ps(_mm256_cvtepi32_ps(x), wrapped);
+  // The ratio is below 2^18 and its float is off by at most 2^-4. Less 1/8 and rounded down, it is the
   // quotient or one below it; the remainder is then below 2^15, and its lower half all of it.
   const __m256 reciprocal = _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_cvtepi32_ps(frequency));
   const __m256i quotient = _mm256_cvttps_epi32(_mm256_fmsub_ps(xf, reciprocal, _mm256_set1_ps(0.125f)));
@@ -213,10 +215,84 @@ template Status decode_avx2(DecoderState&, const TablesView&, const int32_t*, in
 
 namespace {
 
+// ---- entries of symbols
+
+// A row of TablesView::ranks, as bytes to be looked up 16 at a time: the lower halves of its 64 numbers, then the
+// upper ones; each piece of 16 twice, for the two halves of a register.
+struct Halves {
+  __m256i low[4], high[4];
+  explicit Halves(const uint16_t* row) {
+    for (uint32_t i = 0; i < 4; ++i) {
+      const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + 16 * i));
+      const __m256i bytes = _mm256_set1_epi16(0xff);
+      const __m256i both = _mm256_packus_epi16(_mm256_and_si256(a, bytes), _mm256_srli_epi16(a, 8));
+      low[i] = _mm256_permute4x64_epi64(both, 0x88);
+      high[i] = _mm256_permute4x64_epi64(both, 0xdd);
+    }
+  }
+};
+
+inline __m256i look_up(const __m256i* pieces, const __m256i* places) {
+  return _mm256_or_si256(_mm256_or_si256(_mm256_shuffle_epi8(pieces[0], places[0]),
+                                         _mm256_shuffle_epi8(pieces[1], places[1])),
+                         _mm256_or_si256(_mm256_shuffle_epi8(pieces[2], places[2]),
+                                         _mm256_shuffle_epi8(pieces[3], places[3])));
+}
+
+inline __m256i load_symbols(const int8_t* p) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m256i load_symbols(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+
+// What find_ids does, for up to 64 tables whose first values and entries fit 16 bits; 32 symbols at a time.
+template <typename Symbol>
+bool find_ids_by_shuffle(const TablesView& t, const Symbol* symbols, const uint8_t* index, uint16_t* ids, size_t n,
+                         size_t& escapes) {
+  const uint16_t* spans = t.ranks + (kRanks + 2) * kRankTables;
+  const Halves counts(spans), firsts(spans + kRankTables), rows(spans + 2 * kRankTables);
+  const __m256i last = _mm256_set1_epi8(static_cast<char>(t.n_tables - 1));
+  __m256i bad = _mm256_setzero_si256(), rare = _mm256_setzero_si256();
+  for (size_t i = 0; i < n; i += 32) {
+    // (in an order in which the halves of unpacked registers are those of the symbols)
+    const __m256i asked =
+        _mm256_permute4x64_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(index + i)), 0xd8);
+    const __m256i table = _mm256_min_epu8(asked, last);
+    bad = _mm256_or_si256(bad, _mm256_xor_si256(table, asked));
+    // Of each place, the sum has bit 7 set, for which the shuffle gives 0, unless it is in this piece.
+    __m256i places[4];
+    for (int piece = 0; piece < 4; ++piece)
+      places[piece] = _mm256_adds_epu8(_mm256_xor_si256(table, _mm256_set1_epi8(static_cast<char>(16 * piece))),
+                                       _mm256_set1_epi8(0x70));
+    const __m256i count_low = look_up(counts.low, places), count_high = look_up(counts.high, places);
+    const __m256i first_low = look_up(firsts.low, places), first_high = look_up(firsts.high, places);
+    const __m256i row_low = look_up(rows.low, places), row_high = look_up(rows.high, places);
+    const auto store = [&](size_t at, __m256i count, __m256i first, __m256i row) {
+      const __m256i place = _mm256_min_epu16(_mm256_sub_epi16(load_symbols(symbols + at), first), count);
+      rare = _mm256_sub_epi16(rare, _mm256_cmpeq_epi16(place, count));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(ids + at), _mm256_add_epi16(place, row));
+    };
+    store(i, _mm256_unpacklo_epi8(count_low, count_high), _mm256_unpacklo_epi8(first_low, first_high),
+          _mm256_unpacklo_epi8(row_low, row_high));
+    store(i + 16, _mm256_unpackhi_epi8(count_low, count_high), _mm256_unpackhi_epi8(first_low, first_high),
+          _mm256_unpackhi_epi8(row_low, row_high));
+  }
+  alignas(32) uint16_t each[16];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(each), rare);
+  for (const uint16_t some : each) escapes += some;
+  return _mm256_testz_si256(bad, bad) != 0;
+}
+
 struct Avx2 {
   template <typename Symbol, typename Index, typename Id>
   static bool ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* ids, size_t n,
                   size_t& escapes) {
+    if constexpr (sizeof(Symbol) <= 2 && sizeof(Index) == 1 && sizeof(Id) == 2) {
+      if (t.ranks != nullptr) {
+        const size_t whole = n & ~size_t{31};  // at most 2^15 symbols a lane: see kBlock
+        const bool good = find_ids_by_shuffle(t, symbols, index, ids, whole, escapes);
+        return find_ids(t, symbols + whole, index + whole, ids + whole, n - whole, escapes) && good;
+      }
+    }
     return find_ids(t, symbols, index, ids, n, escapes);
   }
   template <typename Id>

@@ -146,29 +146,43 @@ bool mostly_near(const TablesView& t, const uint8_t* index, size_t n) {
   return sum < uint64_t{kTotal / 7} * n;
 }
 
+// Of eight registers: the least, the greatest, and minus the number of those from 2^15 on, in each lane.
+inline __m512i least_of(const __m512i* d) {
+  return _mm512_min_epu16(_mm512_min_epu16(_mm512_min_epu16(d[0], d[1]), _mm512_min_epu16(d[2], d[3])),
+                          _mm512_min_epu16(_mm512_min_epu16(d[4], d[5]), _mm512_min_epu16(d[6], d[7])));
+}
+inline __m512i most_of(const __m512i* d) {
+  return _mm512_max_epu16(_mm512_max_epu16(_mm512_max_epu16(d[0], d[1]), _mm512_max_epu16(d[2], d[3])),
+                          _mm512_max_epu16(_mm512_max_epu16(d[4], d[5]), _mm512_max_epu16(d[6], d[7])));
+}
+inline __m512i signs_of(__m512i a, __m512i b) {
+  return _mm512_add_epi16(_mm512_srai_epi16(a, 15), _mm512_srai_epi16(b, 15));
+}
+inline __m512i signs_of(const __m512i* d) {
+  return _mm512_add_epi16(_mm512_add_epi16(signs_of(d[0], d[1]), signs_of(d[2], d[3])),
+                          _mm512_add_epi16(signs_of(d[4], d[5]), signs_of(d[6], d[7])));
+}
+
 // Looks 32 slots up among the first ranks of their tables, and one by one those beyond.
 inline Found find_by_ranks(const TablesView& t, __m512i table, __m512i slot, int32_t* out) {
   // Modulo 2^16, slot less a start is small for starts at or below it and above 2^15 for those beyond: the
   // least is the distance to the own start, the greatest that to the next one.
-  __m512i least = slot, most = _mm512_setzero_si512(), beyond = _mm512_setzero_si512();
-  const auto look = [&](uint32_t r) {
-    const __m512i distance = _mm512_sub_epi16(slot, look_up(t.ranks + r * kRankTables, table));
-    least = _mm512_min_epu16(least, distance);
-    most = _mm512_max_epu16(most, distance);
-    beyond = _mm512_add_epi16(beyond, _mm512_srai_epi16(distance, 15));
-  };
+  const auto distance = [&](uint32_t r) { return _mm512_sub_epi16(slot, look_up(t.ranks + r * kRankTables, table)); };
   constexpr uint32_t kFirst = 8;
+  static_assert(kRanks == 2 * kFirst, "looked up in two halves");
+  __m512i d[kFirst] = {slot};  // the start of rank 0 is 0
 #pragma GCC unroll 8
-  for (uint32_t r = 1; r < kFirst; ++r) look(r);
-  __m512i rank = _mm512_set1_epi16(kFirst - 1);
+  for (uint32_t r = 1; r < kFirst; ++r) d[r] = distance(r);
+  __m512i least = least_of(d), most = most_of(d), rank = _mm512_add_epi16(_mm512_set1_epi16(kFirst - 1), signs_of(d));
   uint32_t far = 0;
   if (_mm512_movepi16_mask(most) != 0xffffffff) {
-    far = _mm512_cmpge_epu16_mask(slot, look_up_end(t, table));
 #pragma GCC unroll 8
-    for (uint32_t r = kFirst; r < kRanks; ++r) look(r);
-    rank = _mm512_set1_epi16(kRanks - 1);
+    for (uint32_t r = 0; r < kFirst; ++r) d[r] = distance(kFirst + r);
+    far = ~_mm512_movepi16_mask(d[kFirst - 1]);
+    least = _mm512_min_epu16(least, least_of(d));
+    most = _mm512_max_epu16(most, most_of(d));
+    rank = _mm512_add_epi16(rank, _mm512_add_epi16(_mm512_set1_epi16(kFirst), signs_of(d)));
   }
-  rank = _mm512_add_epi16(rank, beyond);
   Found found;
   found.above = least;
   found.frequency = _mm512_sub_epi16(least, most);

@@ -71,6 +71,23 @@ bool find_entries(const TablesView& t, const Symbol* symbols, PerRun index, size
     const size_t table = (begin + i) / index.run;
     const size_t end = std::min(n, (table + 1) * index.run - begin);
     const uint32_t first = static_cast<uint32_t>(t.first[table]), row = t.row[table], escape = t.count[table];
+    if constexpr (sizeof(Symbol) <= 2 && sizeof(Id) == 2) {
+      // The same in 16 bits, which any CPU does for many at once. As in Tables::build_ranks, no value outside
+      // comes to lie inside.
+      if (t.first[table] >= -16384 && int64_t{t.first[table]} + escape <= 16384) {
+        const uint16_t low = static_cast<uint16_t>(first), base = static_cast<uint16_t>(row);
+        const uint16_t most = static_cast<uint16_t>(escape);
+        uint16_t rare = 0;  // of at most kBlock
+        for (; i < end; ++i) {
+          const uint16_t place = static_cast<uint16_t>(static_cast<uint16_t>(int16_t{symbols[i]}) - low);
+          const uint16_t least = std::min(place, most);
+          rare = static_cast<uint16_t>(rare + (least == most ? 1 : 0));
+          ids[i] = static_cast<uint16_t>(base + least);
+        }
+        escapes += rare;
+        continue;
+      }
+    }
     uint32_t rare = 0;
     for (; i < end; ++i) {
       const uint32_t place = static_cast<uint32_t>(static_cast<int32_t>(symbols[i])) - first;
@@ -84,12 +101,41 @@ bool find_entries(const TablesView& t, const Symbol* symbols, PerRun index, size
 
 template <typename T>
 bool in_range(PerSymbol<T> index, size_t n, uint32_t n_tables) {
-  if (std::is_same<T, uint8_t>::value && n_tables >= 256) return true;
-  uint32_t most = 0;
-  for (size_t i = 0; i < n; ++i) most = std::max(most, static_cast<uint32_t>(static_cast<int32_t>(index.index[i])));
+  // (the greatest in the type of the index itself, which takes one instruction for many; negative ones are large)
+  using Unsigned = std::make_unsigned_t<T>;
+  Unsigned most = 0;
+  for (size_t i = 0; i < n; ++i) most = std::max(most, static_cast<Unsigned>(index.index[i]));
   return n == 0 || most < n_tables;
 }
 bool in_range(PerRun, size_t, uint32_t) { return true; }  // the caller divided
+
+// The sum of costs[ids[i]], below 2^32: of at most 4096 times 14336. (Four at a time, since compilers that make
+// vectors of it need longer.)
+template <typename Id>
+uint32_t sum_of(const uint32_t* costs, const Id* ids, size_t n) {
+  uint32_t sum[4] = {};
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    Id four[4];
+    std::memcpy(four, ids + i, sizeof(four));
+    for (size_t k = 0; k < 4; ++k) sum[k] += costs[four[k]];
+  }
+  for (; i < n; ++i) sum[0] += costs[ids[i]];
+  return sum[0] + sum[1] + sum[2] + sum[3];
+}
+
+// Words as bytes, the lowest first. Returns where they end.
+uint8_t* copy_words(const uint16_t* words, size_t n, uint8_t* out) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  std::memcpy(out, words, 2 * n);
+#else
+  for (size_t i = 0; i < n; ++i) {
+    out[2 * i] = static_cast<uint8_t>(words[i]);
+    out[2 * i + 1] = static_cast<uint8_t>(words[i] >> 8);
+  }
+#endif
+  return out + 2 * n;
+}
 
 }  // namespace
 
@@ -167,32 +213,23 @@ uint32_t Encoder::choose_lanes() const {
     const uint32_t* costs = segment.tables->view().cost;
     for (size_t begin = 0; begin < segment.n && cost < kCostOfAllLanes; begin += kBlock) {
       const size_t end = std::min(segment.n, begin + kBlock);
-      uint32_t sum = 0;  // of at most 4096 times 14336
-      if (segment.wide)
-        for (size_t i = begin; i < end; ++i) sum += costs[segment.wide[i]];
-      else
-        for (size_t i = begin; i < end; ++i) sum += costs[segment.narrow[i]];
-      cost += sum;
+      cost += segment.wide ? sum_of(costs, segment.wide.get() + begin, end - begin)
+                           : sum_of(costs, segment.narrow.get() + begin, end - begin);
     }
   }
   return lane_count(cost);
 }
 
-std::vector<uint8_t> Encoder::finish() {
-  std::vector<uint8_t> bytes;
-  if (segments_.empty()) return bytes;
+Stream Encoder::finish_stream() {
+  Stream stream;
+  if (segments_.empty()) return stream;
   EncoderState state;
   std::fill(state.lane, state.lane + kMaxLanes, kInitialState);
   state.lanes = choose_lanes();
   uint64_t first = 0;
   for (const Segment& segment : segments_) first += segment.n;
 
-  struct Pool {
-    std::unique_ptr<uint16_t[]> words;
-    size_t size;
-    uint16_t* top;
-  };
-  std::vector<Pool> pools;
+  std::vector<Stream::Words>& pools = stream.words_;
   const Kernels& kernel = kernels();
   for (size_t k = segments_.size(); k-- > 0;) {
     const Segment& segment = segments_[k];
@@ -202,12 +239,12 @@ std::vector<uint8_t> Encoder::finish() {
       size_t begin = end > kBlock ? end - kBlock : 0;
       if (begin > 0) begin += static_cast<size_t>((0 - (first + begin)) & (kMaxLanes - 1));
       const size_t n = end - begin;
-      if (pools.empty() || static_cast<size_t>(pools.back().top - pools.back().words.get()) < n + kEncoderSlack) {
+      if (pools.empty() || static_cast<size_t>(pools.back().top - pools.back().memory.get()) < n + kEncoderSlack) {
         const size_t size = pools.empty() ? std::min(kPool, n + first + 2 * kEncoderSlack) : kPool;
         const size_t enough = std::max(size, n + 2 * kEncoderSlack);
-        std::unique_ptr<uint16_t[]> words(new uint16_t[enough]);
-        uint16_t* top = words.get() + enough;
-        pools.push_back({std::move(words), enough, top});
+        std::unique_ptr<uint16_t[]> memory(new uint16_t[enough]);
+        uint16_t* const top = memory.get() + enough;
+        pools.push_back({std::move(memory), top, top});
       }
       if (segment.wide)
         kernel.encode[1](state, *segment.tables, segment.wide.get() + begin, n, first + begin, pools.back().top);
@@ -218,7 +255,7 @@ std::vector<uint8_t> Encoder::finish() {
     }
   }
 
-  BitWriter bits;
+  BitWriter& bits = stream.bits_;
   bits.put(lane_code(state.lanes), 2);
   for (uint32_t i = 0; i < state.lanes; ++i) {
     const uint32_t n = floor_log2(state.lane[i]);
@@ -226,18 +263,23 @@ std::vector<uint8_t> Encoder::finish() {
     bits.put(state.lane[i] ^ uint32_t{1} << n, n);
   }
   bits.put(escapes_);
-  size_t words = 0;
-  for (const Pool& pool : pools) words += static_cast<size_t>(pool.words.get() + pool.size - pool.top);
-  bytes.resize(2 * words + bits.bytes().size());
-  uint8_t* out = bytes.data();
-  for (size_t p = pools.size(); p-- > 0;)
-    for (const uint16_t* word = pools[p].top; word != pools[p].words.get() + pools[p].size; ++word) {
-      *out++ = static_cast<uint8_t>(*word);
-      *out++ = static_cast<uint8_t>(*word >> 8);
-    }
-  std::reverse_copy(bits.bytes().begin(), bits.bytes().end(), out);
+  stream.size_ = bits.bytes().size();
+  for (const Stream::Words& pool : pools) stream.size_ += 2 * static_cast<size_t>(pool.end - pool.top);
   segments_.clear();
   escapes_.truncate(0);
+  return stream;
+}
+
+void Stream::copy_to(uint8_t* out) const {
+  for (auto pool = words_.rbegin(); pool != words_.rend(); ++pool)
+    out = copy_words(pool->top, static_cast<size_t>(pool->end - pool->top), out);
+  std::reverse_copy(bits_.bytes().begin(), bits_.bytes().end(), out);
+}
+
+std::vector<uint8_t> Encoder::finish() {
+  const Stream stream = finish_stream();
+  std::vector<uint8_t> bytes(stream.size());
+  stream.copy_to(bytes.data());
   return bytes;
 }
 

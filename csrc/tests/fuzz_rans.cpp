@@ -1,8 +1,17 @@
 // Round trips and damaged input against the coder, meant to be built with -fsanitize=address,undefined.
-// Usage: fuzz_rans [seed] [rounds]. Exits with 0 and a line of counts, or aborts.
+// Usage: fuzz_rans [seed] [rounds] [damaged inputs a round]. Exits with 0 and counts as JSON, or aborts.
+//
+// Rounds take turns: extreme tables with values that are mostly rare, and tables like those of a codec with values
+// drawn from them. Every damaged input is decoded by all kernels (by the emulated warp, which is slow, each eighth),
+// which must agree. It counts as accepted if neither a pull nor close() complained, that is, symbols other than
+// those that were coded came back without a word; and as accepted with CRC if it also has the CRC-32C of the sound
+// stream, which packets of the container carry.
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -179,25 +188,115 @@ void check_v1(Rng& rng) {
   if (status != lvc::Status::kOk) REQUIRE(decoder.close() == status);
 }
 
+// Two-sided tables of rising width, as those of a Gaussian hyperprior, and a rare escape.
+Raw codec_tables(Rng& rng, size_t n_tables) {
+  Raw raw;
+  for (size_t t = 0; t < n_tables; ++t) {
+    const double scale = 0.1 * std::pow(300.0, std::uniform_real_distribution<double>()(rng));
+    const int32_t reach = 1 + static_cast<int32_t>(4.5 * scale);
+    std::vector<double> weight;
+    for (int32_t x = -reach; x <= reach; ++x) weight.push_back(std::exp(-0.5 * x * x / (scale * scale)));
+    const double sum = std::accumulate(weight.begin(), weight.end(), 0.0);
+    std::vector<uint32_t> frequency;
+    uint32_t rest = lvc::kTotal - 1;
+    for (const double w : weight) {
+      frequency.push_back(1 + static_cast<uint32_t>(w / sum * static_cast<double>(lvc::kTotal - 1 - weight.size())));
+      rest -= frequency.back();
+    }
+    frequency[static_cast<size_t>(reach)] += rest;
+    frequency.push_back(1);
+    raw.first.push_back(-reach);
+    raw.frequencies.push_back(frequency);
+  }
+  return raw;
+}
+
+int32_t drawn_value(Rng& rng, const Raw& raw, size_t table) {
+  const auto& frequency = raw.frequencies[table];
+  uint32_t slot = static_cast<uint32_t>(below(rng, lvc::kTotal));
+  size_t i = 0;
+  while (slot >= frequency[i]) slot -= frequency[i++];
+  // (for the escape: a few beyond the last value)
+  return static_cast<int32_t>(raw.first[table] + static_cast<int64_t>(i) +
+                              (i + 1 == frequency.size() ? static_cast<int64_t>(below(rng, 20)) : 0));
+}
+
+uint32_t crc32c(const std::vector<uint8_t>& data) {
+  static const auto table = [] {
+    std::array<uint32_t, 256> t{};
+    for (uint32_t i = 0; i < 256; ++i) {
+      t[i] = i;
+      for (int k = 0; k < 8; ++k) t[i] = t[i] >> 1 ^ (t[i] & 1 ? 0x82f63b78u : 0);
+    }
+    return t;
+  }();
+  uint32_t crc = ~0u;
+  for (const uint8_t byte : data) crc = crc >> 8 ^ table[(crc ^ byte) & 255];
+  return ~crc;
+}
+
+const char* const kDamages[] = {"flips", "cuts", "random", "splices", "insertions"};
+constexpr size_t kDamageCount = sizeof(kDamages) / sizeof(*kDamages);
+const char* const kSettings[] = {"extreme", "codec"};
+struct Counts {
+  long inputs = 0, accepted = 0, with_crc = 0;
+};
+
+// Sound bytes of one stream, those of another one with the same tables, and a kind of damage.
+std::vector<uint8_t> damage(Rng& rng, size_t kind, const std::vector<uint8_t>& data,
+                            const std::vector<uint8_t>& other) {
+  std::vector<uint8_t> broken = data;
+  const auto part = [&](const std::vector<uint8_t>& of) {
+    return of.begin() + static_cast<std::ptrdiff_t>(below(rng, of.size() + 1));
+  };
+  switch (kind) {
+    case 0:
+      for (uint64_t flips = 1 + below(rng, 3); flips > 0 && !broken.empty(); --flips)
+        broken[below(rng, broken.size())] ^= static_cast<uint8_t>(1u << below(rng, 8));
+      break;
+    case 1: broken.resize(below(rng, broken.size() + 1)); break;
+    case 2: {
+      // all of it, or what follows some place
+      for (auto byte = below(rng, 2) ? broken.begin() : broken.begin() + (part(data) - data.begin());
+           byte != broken.end(); ++byte)
+        *byte = static_cast<uint8_t>(rng());
+      break;
+    }
+    case 3:
+      broken.assign(data.begin(), part(data));
+      broken.insert(broken.end(), part(other), other.end());
+      break;
+    default: {
+      const auto place = broken.begin() + (part(data) - data.begin());
+      broken.insert(place, 1 + below(rng, 8), static_cast<uint8_t>(rng()));
+    }
+  }
+  return broken;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  Rng rng(argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1);
+  const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1;
+  Rng rng(seed);
   const long rounds = argc > 2 ? std::strtol(argv[2], nullptr, 10) : 1000;
-  long damaged = 0, accepted = 0;
+  const long inputs = argc > 3 ? std::strtol(argv[3], nullptr, 10) : 20;
+  Counts counts[2][kDamageCount];
   const uint32_t lane_counts[] = {0, 1, 4, 8, 32};
   for (long round = 0; round < rounds; ++round) {
     check_rejected_tables(rng);
     check_v1(rng);
+    const size_t setting = static_cast<size_t>(round % 2);
     const size_t n_tables = 1 + below(rng, 4);
-    const Raw raw = random_tables(rng, n_tables);
+    const Raw raw = setting == 0 ? random_tables(rng, n_tables) : codec_tables(rng, n_tables);
     const auto tables = make(lay_out(raw));
-    const size_t n = below(rng, 500);
-    std::vector<int32_t> values(n), out, expected;
+    const size_t n = below(rng, 1 + below(rng, below(rng, 16) == 0 ? 5000 : 500));
+    std::vector<int32_t> values(n), others(n), out, expected;
     std::vector<uint8_t> index(n);
     for (size_t i = 0; i < n; ++i) {
       index[i] = static_cast<uint8_t>(below(rng, n_tables));
-      values[i] = random_value(rng, raw, index[i]);
+      values[i] = setting == 0 ? random_value(rng, raw, index[i]) : drawn_value(rng, raw, index[i]);
+      others[i] = setting == 0 ? random_value(rng, raw, index[i]) : drawn_value(rng, raw, index[i]);
     }
     const uint32_t lanes = lane_counts[below(rng, 5)];
     const size_t cut = n ? below(rng, n) : 0;
@@ -209,31 +308,40 @@ int main(int argc, char** argv) {
       data = own;
       REQUIRE(decode(data, *tables, index, out) && out == values);
     }
-    for (int i = 0; i < 20; ++i) {
-      std::vector<uint8_t> broken = data;
-      switch (below(rng, 4)) {
-        case 0: broken.resize(below(rng, broken.size() + 1)); break;
-        case 1:
-          for (auto& byte : broken) byte = static_cast<uint8_t>(rng());
-          break;
-        case 2: broken.insert(broken.end(), below(rng, 9), static_cast<uint8_t>(rng())); break;
-        default:
-          if (!broken.empty()) broken[below(rng, broken.size())] ^= static_cast<uint8_t>(1u << below(rng, 8));
-      }
-      if (broken == data) continue;
-      ++damaged;
+    const std::vector<uint8_t> other = encode(tables, others, index, lanes, cut, static_cast<int32_t>(n_tables));
+    const uint32_t crc = crc32c(data);
+    for (long i = 0; i < inputs; ++i) {
+      const size_t kind = below(rng, kDamageCount);
+      const std::vector<uint8_t> broken = damage(rng, kind, data, other);
+      // (a splice may happen to be the other stream, which is sound)
+      if (broken == data || broken == other) continue;
       // Whatever comes out of damage, it is the same from all kernels.
-      bool well = false;
+      bool well = false, first = true;
       for (const lvc::Kernels* const* k = lvc::available_kernels(); *k != nullptr; ++k) {
+        if (i % 8 != 0 && std::strcmp((*k)->name, "warp") == 0) continue;
         REQUIRE(lvc::use_kernels((*k)->name));
         const bool now = decode(broken, *tables, index, out);
-        if (k != lvc::available_kernels()) REQUIRE(now == well && (!now || out == expected));
+        if (!first) REQUIRE(now == well && (!now || out == expected));
+        first = false;
         well = now;
         expected = out;
       }
-      accepted += well;
+      // (other sound streams of the same symbols there are: in another number of lanes, or of no symbols)
+      const bool wrong = well && out != values;
+      Counts& count = counts[setting][kind];
+      ++count.inputs;
+      count.accepted += wrong;
+      count.with_crc += wrong && crc32c(broken) == crc;
     }
   }
-  std::printf("%ld rounds, %ld damaged inputs, %ld accepted\n", rounds, damaged, accepted);
+  std::printf("{\"seed\": %llu, \"rounds\": %ld", static_cast<unsigned long long>(seed), rounds);
+  for (size_t s = 0; s < 2; ++s) {
+    std::printf(", \"%s\": {", kSettings[s]);
+    for (size_t d = 0; d < kDamageCount; ++d)
+      std::printf("%s\"%s\": [%ld, %ld, %ld]", d > 0 ? ", " : "", kDamages[d], counts[s][d].inputs,
+                  counts[s][d].accepted, counts[s][d].with_crc);
+    std::printf("}");
+  }
+  std::printf("}\n");
   return 0;
 }

@@ -1,4 +1,4 @@
-"""The choice of kernels."""
+"""The choice of kernels, and what narrow symbols must not do to any of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from lvc.coding import available_kernels, current_kernels, use_kernels
+from lvc.coding import Decoder, Encoder, available_kernels, current_kernels, use_kernels
 from lvc.errors import UsageError
 
 
@@ -38,3 +39,37 @@ def test_environment(name, expected):
     result = subprocess.run([sys.executable, "-c", code], env={**os.environ, "LVC_SIMD": name},
                             capture_output=True, text=True, check=True)
     assert result.stdout.strip() == (expected or available_kernels()[-1])
+
+
+EDGES = {
+    "within 16 bits": [-16384, 16381, -1, 0],
+    "one value too low": [-16385, 16381, -1, 0],
+    "one value too high": [-16384, 16382, -1, 0],
+    "at the ends of int32": [-(2**31), 2**31 - 3, -1, 0],
+}
+
+
+@pytest.mark.parametrize("offsets", EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_narrow_symbols_are_coded_as_wide_ones(kernels, make_tables, offsets, dtype):
+    """Kernels subtract in 16 bits where tables allow it: no value outside may come to lie inside.
+
+    Three values a table, so that the last of the second one is 16383, the greatest that is allowed.
+    """
+    tables = make_tables([[1, 4, 2, 1], [3, 2, 2, 1], [1, 1, 5, 1], [2, 2, 2, 2]], offsets, 3)
+    info = np.iinfo(dtype)
+    near = [offset + step for offset in offsets for step in range(-2, 5)]
+    values = [value for value in [*near, info.min, info.max, 0, 1, -1] if info.min <= value <= info.max]
+    symbols = np.resize(np.array(values, dtype), (4, 2 * len(values) + 33))
+    index = np.repeat(np.arange(4, dtype=np.uint8), symbols.shape[1]).reshape(symbols.shape)
+    wide = Encoder(tables)
+    wide.push(symbols.astype(np.int32), index.astype(np.int32))
+    expected = wide.finish()
+    for push in (lambda encoder: encoder.push(symbols, index), lambda encoder: encoder.push_channels(symbols)):
+        encoder = Encoder(tables)
+        push(encoder)
+        data = encoder.finish()
+        assert data == expected
+        decoder = Decoder(data, tables)
+        assert np.array_equal(decoder.pull(index), symbols)
+        decoder.close()

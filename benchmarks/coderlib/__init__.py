@@ -1,0 +1,1 @@
+"""What benchmarks/coder.py is made of."""
