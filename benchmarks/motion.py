@@ -203,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--windows", nargs="+", choices=WINDOWS, default=list(WINDOWS), help="default: all")
     parser.add_argument("--steps", type=float, nargs="*", default=[0.25, 0.5, 1.0], metavar="S",
                         help="of DIS vectors, in samples (default 0.25 0.5 1); none leaves DIS out")
-    parser.add_argument("--preset", default="medium", help="of DIS (default medium)")
+    parser.add_argument("--preset", choices=DIS_PRESETS, default="medium", help="of DIS (default medium)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the rows of every sequence")
     arguments = parser.parse_args(argv)
     rows: list[Row] = []

@@ -10,17 +10,17 @@ side by side. For these the streams are made once more; decoded frames are kept 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from benchlib.pictures import sha256_of
 from benchlib.results import load_results, write_atomically
 from benchlib.specs import BenchmarkError, SequenceSpec, load_sequences
 from reportlib.crops import CropSet, crop_set
 from reportlib.data import ReportData
 from reportlib.page import render
+from speedlib.tables import load_speed
 from tqdm import tqdm
 
 from lvc import LvcError
@@ -59,28 +59,23 @@ def take_pictures(data: ReportData, sources: Sequence[SequenceSpec], cache: Path
     """Parts of decoded frames for every intra period and sequence of which the source is there.
 
     Raises:
-        BenchmarkError: no source is one of the sequences, or other files than were measured.
+        BenchmarkError: no source is one of the sequences, by content.
     """
     found: dict[tuple[int, str], CropSet] = {}
-    by_name = {source.name: source for source in sources}
+    by_content = {sha256_of(source.path): source for source in sources}
+    digests = {record["sequence"]["name"]: record["sequence"]["sha256"] for record in data.records}
     jobs = [(period, sequence) for period in data.periods for sequence in data.sequences(period)]
-    jobs = [(period, sequence) for period, sequence in jobs if file_name(data, sequence) in by_name]
+    jobs = [(period, sequence) for period, sequence in jobs if digests[sequence] in by_content]
     if not jobs:
         raise BenchmarkError(f"none of the sources is a sequence of the results "
                              f"({', '.join(data.sequences())})")
     with tqdm(total=len(jobs), unit="set", disable=not sys.stderr.isatty(), dynamic_ncols=True) as bar:
         for period, sequence in jobs:
             found[period, sequence] = crop_set(
-                by_name[file_name(data, sequence)], data.like_rate(period, sequence), cache, frame=frame,
+                by_content[digests[sequence]], data.like_rate(period, sequence), cache, frame=frame,
                 on_progress=lambda codec, name=sequence: bar.set_postfix_str(f"{name} {codec}"))
             bar.update()
     return found
-
-
-def file_name(data: ReportData, sequence: str) -> str:
-    """What a sequence is called where its length is not part of the name."""
-    record = next(r for r in data.records if r["sequence"]["name"] == sequence)
-    return str(record["sequence"].get("file", sequence))
 
 
 def published_curves(data: ReportData, files: Sequence[Path] | None) -> list[RDCurve]:
@@ -92,20 +87,6 @@ def published_curves(data: ReportData, files: Sequence[Path] | None) -> list[RDC
     return [curve for curve in load_curves(files) if curve.origin == "published" and not curve.sequence]
 
 
-def load_speed(paths: Sequence[Path]) -> list[Mapping[str, Any]]:
-    """Contents of files of speed.py. Raises BenchmarkError on others."""
-    contents = []
-    for path in paths:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BenchmarkError(f"{path}: cannot be read as JSON ({error})") from error
-        if not isinstance(content, dict) or content.get("speed") != 1:
-            raise BenchmarkError(f"{path}: not a file of benchmarks/speed.py")
-        contents.append(content)
-    return contents
-
-
 def run(arguments: argparse.Namespace) -> int:
     data = ReportData(load_results(arguments.results), arguments.anchors, arguments.codecs)
     pictures: dict[tuple[int, str], CropSet] = {}
@@ -113,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         sources = load_sequences(arguments.sequences)
         pictures = take_pictures(data, sources, arguments.cache, arguments.frame)
     page = render(data, title=arguments.title, published=published_curves(data, arguments.published),
-                  pictures=pictures, speed=load_speed(arguments.speed))
+                  pictures=pictures, speed=[load_speed(path) for path in arguments.speed])
     write_atomically(arguments.out, page)
     print(f"{arguments.out}: {len(page.encode()) / 1e6:.1f} MB")
     return 0

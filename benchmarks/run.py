@@ -57,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
                      help="threads, and cores, of encoder and decoder (default 0: the codec chooses)")
     how.add_argument("--jobs", type=int, default=1, metavar="N",
                      help="points measured at once; above 1 no times are recorded (default 1)")
+    how.add_argument("--untimed", action="store_true",
+                     help="record no times: for a machine that does other things meanwhile")
     how.add_argument("--cache", type=Path, default=DEFAULT_CACHE, metavar="FOLDER")
     how.add_argument("--refresh", action="store_true", help="measure again what the cache holds")
     how.add_argument("--dry-run", action="store_true", help="print the points and their command lines")
@@ -78,7 +80,7 @@ def look_up(job: Job, cache: Cache, sha256: str, *, timed: bool) -> dict[str, An
 
     Untimed records (several jobs at once) are kept apart, so that they never stand in for timed ones.
     """
-    key = job.key(sha256)
+    key = job.key(sha256, cache)
     for name in (key, *([] if timed else [f"{key}-untimed"])):
         record = cache.load(name)
         if record is not None:
@@ -96,7 +98,7 @@ def measure(job: Job, cache: Cache, sha256: str, *, timed: bool) -> Outcome:
     if not timed:
         for part in ("encode", "decode"):
             record[part] = {"command": record[part]["command"]}
-    key = job.key(sha256)
+    key = job.key(sha256, cache)
     cache.store(key if timed else f"{key}-untimed", record)
     return Outcome(record, False, time.monotonic() - started)
 
@@ -147,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     for codec in dict.fromkeys(job.point.codec_string for job in jobs):
         weights_digest(codec)  # an unknown codec shows now, not after an hour
-    timed = arguments.jobs == 1
+    timed = arguments.jobs == 1 and not arguments.untimed
     digests: dict[SequenceSpec, str] = {s: sha256_of(s.path) for s in dict.fromkeys(j.sequence for j in jobs)}
     cache = Cache(arguments.cache)
     outcomes: dict[int, Outcome] = {}
@@ -156,7 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
         if record is not None:
             outcomes[index] = Outcome(record, True)
     missing = [index for index in range(len(jobs)) if index not in outcomes]
-    failures = _measure_all(jobs, missing, outcomes, cache, digests, arguments.jobs) if missing else 0
+    failures = _measure_all(jobs, missing, outcomes, cache, digests, arguments.jobs, timed) if missing else 0
     if outcomes:
         save_results(arguments.out, [outcomes[index].record for index in sorted(outcomes)])
     cached = sum(outcome.cached for outcome in outcomes.values())
@@ -165,7 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _measure_all(jobs: Sequence[Job], missing: Sequence[int], outcomes: dict[int, Outcome], cache: Cache,
-                 digests: dict[SequenceSpec, str], at_once: int) -> int:
+                 digests: dict[SequenceSpec, str], at_once: int, timed: bool) -> int:
     """Measure the missing points into ``outcomes``; return how many failed."""
     pixels = {index: plan.pixels_of(jobs[index]) for index in missing}
     failures = 0
@@ -175,7 +177,7 @@ def _measure_all(jobs: Sequence[Job], missing: Sequence[int], outcomes: dict[int
     try:
         for index in missing:
             job = jobs[index]
-            future = pool.submit(measure, job, cache, digests[job.sequence], timed=at_once == 1)
+            future = pool.submit(measure, job, cache, digests[job.sequence], timed=timed)
             futures[future] = index
         waiting = dict.fromkeys(missing)
         for future in as_completed(futures):

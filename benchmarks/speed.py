@@ -32,7 +32,8 @@ from lvc import LvcError
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "demo" / "cups_640x360.mkv"
-CODECS = ("dvc-lite@quality=28", "x265:preset=veryfast,tune=zerolatency@crf=27", "svt-av1:preset=8@crf=40")
+CODECS = ("swift@quality=26", "dvc-lite@quality=28", "x265:preset=veryfast,tune=zerolatency@crf=27",
+          "svt-av1:preset=8@crf=40")
 SIZES = ("416x240", "832x480", "1280x720", "1920x1080")
 
 

@@ -18,13 +18,12 @@ import lvc
 ROOT = Path(__file__).resolve().parents[2]
 
 # Parts of lvc that can change what a classical codec's file or its frames look like, or how they are
-# measured, and those that only a learned codec runs through. Anchors stay cached while networks are worked
-# on.
+# measured, and those that only a learned codec runs through.
 _CLASSICAL = ("*.py", "bitstream/*.py", "video/*.py", "codecs/*.py", "cli/main.py", "cli/encode.py",
               "cli/decode.py", "metrics/*.py")
 _LEARNED = ("*.so", "*.pyd", "coding/*.py", "ops/*.py", "entropy/*.py", "models/*.py", "enhance/*.py",
             "weights/*.py")
-_NOT_CLASSICAL = ("neural", "layered", "hevc_intra", "motion", "swift")
+_NOT_CLASSICAL = ("neural", "layered", "restore", "extract", "hevc_intra", "motion", "swift")
 _NOT_MEASURING = ("rdcurves", "rdplot", "bdrate")
 
 
@@ -137,17 +136,28 @@ def machine() -> dict[str, str | int]:
 
 
 @functools.cache
-def kmac(codec_string: str) -> dict[str, dict[str, float] | None] | None:
-    """Thousands of multiply-adds a luma pixel, of intra and inter frames; None for codecs without one."""
+def kmac(codec_string: str) -> dict[str, dict[str, float | None] | None] | None:
+    """Thousands of multiply-adds a luma pixel, of intra and inter frames; None for codecs without networks.
+
+    Of swift's encoder, which tries as much as it is told to, there is no figure.
+    """
     configured = lvc.open_codec(codec_string)
     weights: Any = getattr(configured.codec, "weights", None)
-    if getattr(weights, "inter", None) is None:
+    if hasattr(weights, "net"):  # a layered codec: the same network after every frame, which its encoder tries, too
+        cost = round(weights.net.config.kmac_per_pixel, 3)
+        return {kind: {"encode": cost, "decode": cost} for kind in ("intra", "inter")}
+    if hasattr(weights, "model"):
+        from lvc.models.complexity import swift_decode_kmac_per_pixel
+
+        cost = round(swift_decode_kmac_per_pixel(weights.model), 3)
+        return {"intra": None, "inter": {"encode": None, "decode": cost}}
+    if not hasattr(weights, "inter"):
         return None
     from lvc.models.complexity import kmac_per_pixel
 
     params = configured.params
     models = {"intra": weights.intra if params.get("intra") == "learned" else None, "inter": weights.inter}
-    found: dict[str, dict[str, float] | None] = {}
+    found: dict[str, dict[str, float | None] | None] = {}
     for name, model in models.items():
         if model is None:
             found[name] = None

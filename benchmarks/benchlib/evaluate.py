@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -20,13 +21,13 @@ from typing import Any
 
 import lvc
 import lvc.metrics
-from benchlib import environment
+from benchlib import behaviour, environment
 from benchlib.pictures import Picture, describe, frames_of, sha256_of
+from benchlib.results import Cache
 from benchlib.specs import BenchmarkError, RatePoint, SequenceSpec
 from lvc import Frame
 
 RECORD_VERSION = 2
-_DECODE = ["decode", "CODED", "DECODED"]
 _WORKER = Path(__file__).with_name("worker.py")
 
 
@@ -57,9 +58,19 @@ class Job:
         limits = [n for n in (self.sequence.frames, self.frames) if n is not None]
         return min(limits) if limits else None
 
-    def key(self, sequence_sha256: str) -> str:
-        """Name of the record in the cache: the hash of all that it depends on."""
+    def key(self, sequence_sha256: str, cache: Cache) -> str:
+        """Name of the record in the cache: the hash of all that it depends on.
+
+        Of learned codecs that is the source code of lvc, too; of others, what their code does (see
+        benchlib.behaviour), so that they stay cached while networks are worked on.
+        """
         digest = weights_digest(self.point.codec_string)
+        if digest:
+            code = [environment.code_digest(True)]
+            versions = environment.versions()
+        else:
+            code = [behaviour.of_codec(self.point.codec_string, cache), behaviour.of_measures(cache)]
+            versions = {k: v for k, v in environment.versions().items() if k not in ("lvc", "python")}
         parts = {
             "record": RECORD_VERSION,
             "sequence": [sequence_sha256, self.sequence.size, str(self.sequence.frame_rate)],
@@ -69,8 +80,8 @@ class Job:
             "frames": self.frame_limit,
             "threads": self.threads,
             "weights": digest,
-            "code": environment.code_digest(bool(digest)),
-            "versions": environment.versions(),
+            "code": code,
+            "versions": versions,
             "machine": environment.machine(),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -112,7 +123,7 @@ def evaluate(
         progress("encode")
         encode = _run(_encode_arguments(job), {"SOURCE": source.path, "CODED": coded}, job, Path(folder))
         progress("decode")
-        decode = _run(_DECODE, {"CODED": coded, "DECODED": decoded}, job, Path(folder))
+        decode = _run(_decode_arguments(job), {"CODED": coded, "DECODED": decoded}, job, Path(folder))
         progress("measure")
         measured = _compare(job, decoded, picture, on_frame)
         file_bytes = coded.stat().st_size
@@ -156,7 +167,8 @@ def evaluate(
 
 
 def _versions(codec: str) -> dict[str, str]:
-    encoder = environment.encoder_version(codec.partition(":")[0])
+    base = re.search(r"[:,]base=([^,]+)", codec)  # of a layered codec
+    encoder = environment.encoder_version(base[1] if base else codec.partition(":")[0])
     return environment.versions() | ({"encoder": encoder} if encoder else {})
 
 
@@ -178,9 +190,14 @@ def _encode_arguments(job: Job) -> list[str]:
     return arguments
 
 
+def _decode_arguments(job: Job) -> list[str]:
+    weights = re.search(r"[:,]weights=([^,]+)", job.point.codec_string)
+    return ["decode", "CODED", "DECODED", *(["--weights", weights[1]] if weights else [])]
+
+
 def command_lines(job: Job) -> list[str]:
     """The commands of a point, as records hold them: SOURCE, CODED and DECODED stand for files."""
-    return [f"lvc {shlex.join(arguments)}" for arguments in (_encode_arguments(job), _DECODE)]
+    return [f"lvc {shlex.join(arguments)}" for arguments in (_encode_arguments(job), _decode_arguments(job))]
 
 
 def _run(arguments: list[str], files: dict[str, Path], job: Job, folder: Path) -> dict[str, Any]:

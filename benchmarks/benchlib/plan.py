@@ -26,12 +26,13 @@ def jobs_of(arguments: argparse.Namespace) -> list[Job]:
     preset = load_preset(arguments.preset) if arguments.preset else None
     points = expand([*(preset.specs if preset else ()), *arguments.codecs])
     sequences = _sequences(arguments)
+    pin = arguments.jobs == 1 and not arguments.untimed
     jobs = []
     for sequence in sequences:
         conditions = _conditions(arguments, preset, sequence)
         for period in dict.fromkeys(conditions.intra_periods):
             jobs += [Job(sequence, point, period, conditions.frames, arguments.threads,
-                         preset.name if preset else "", arguments.jobs == 1) for point in points]
+                         preset.name if preset else "", pin) for point in points]
     periods = list(dict.fromkeys(job.intra_period for job in jobs))
     return sorted(jobs, key=lambda job: periods.index(job.intra_period))
 

@@ -20,10 +20,13 @@ class Anchor:
         command: the same as a command line of ffmpeg, with ``{source}``, ``{width}``, ``{height}``,
             ``{rate}``, ``{frames}``, ``{keyint}``, ``{value}`` and ``{out}`` to be filled in; empty for
             codecs of lvc.
+        structure: in a word or two, how frames refer to each other (``low delay``, ``B frames``); tables
+            show it. Empty where all codecs of the preset are alike.
     """
 
     spec: str
     command: str
+    structure: str = ""
 
     def command_line(self, *, value: str, intra_period: int, **fields: object) -> str:
         """``command`` with its fields filled in; those that are not given stay as they are.
@@ -76,6 +79,10 @@ class Preset:
         """The conditions for sequences of a data set (empty: of none)."""
         return self.overrides.get(dataset, self.default)
 
+    def structure(self, codec: str) -> str:
+        """``structure`` of a codec string without rate parameter; empty if it is none of the preset's."""
+        return next((a.structure for a in self.anchors if a.spec.partition("@")[0] == codec), "")
+
     @property
     def specs(self) -> list[str]:
         return [anchor.spec for anchor in self.anchors]
@@ -97,7 +104,8 @@ def load_preset(name: str) -> Preset:
         raise BenchmarkError(f"there is no preset {name!r}; there are: {', '.join(preset_names())}")
     content = read_toml(path)
     try:
-        anchors = tuple(Anchor(table["spec"], table.get("command", "")) for table in content["codec"])
+        anchors = tuple(Anchor(table["spec"], table.get("command", ""), table.get("structure", ""))
+                        for table in content["codec"])
         overrides = {dataset: _conditions(table) for table in content.get("override", ())
                      for dataset in table["datasets"]}
         preset = Preset(name, content["title"], content["about"].strip(), anchors, content["anchor"],

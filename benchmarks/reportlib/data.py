@@ -103,7 +103,7 @@ class ReportData:
         if len(frame_counts[sequence["name"]]) == 1:
             return record
         name = f"{sequence['name']} ({sequence['frames']} frames)"
-        return {**record, "sequence": {**sequence, "name": name, "file": sequence["name"]}}
+        return {**record, "sequence": {**sequence, "name": name}}
 
     def _pick_anchors(self, wanted: Sequence[str]) -> list[str]:
         if wanted:
@@ -216,10 +216,12 @@ class ReportData:
         return list(dict.fromkeys(filter(None, texts)))
 
     def versions(self) -> dict[str, str]:
-        """Version (or versions) of each package."""
+        """Version (or versions) of each package and encoder."""
         found: dict[str, dict[str, None]] = {}
         for record in self._records:
             for name, version in (record.get("versions") or {}).items():
+                if name == "encoder":
+                    name = record["codec"].partition(":")[0]
                 found.setdefault(name, {})[str(version)] = None
         return {name: ", ".join(values) for name, values in found.items()}
 

@@ -96,7 +96,8 @@ class _Page:
         return "threads: " + ", ".join("as the codec chooses" if n == 0 else str(n) for n in counts)
 
     def legend(self) -> list[dict[str, Any]]:
-        return [{"name": short_name(codec), "swatch": Markup(swatch_svg(style, self._prefix()))}
+        return [{"name": short_name(codec), "swatch": Markup(swatch_svg(style, self._prefix())),
+                 "color": style.color, "hollow": style.hollow}
                 for codec, style in self.styles.items()]
 
     def findings(self) -> Iterator[dict[str, Any]]:
@@ -159,7 +160,8 @@ class _Page:
                     share = (f"({cell.counted} of {cell.total})"
                              if cell.percent is not None and cell.counted < cell.total else "")
                     cells.append({"text": cell.text, "kind": kind, "share": share, "note": cell.note})
-                rows.append({"name": short_name(codec), "cells": cells})
+                rows.append({"name": short_name(codec), "cells": cells, "learned": codec in data.learned,
+                             "series": list(self.styles).index(codec)})
             title = f"{TITLES[view['metric']]}, {view['sequence'] or 'mean over sequences'}"
             yield view | {"rows": rows, "title": title}
 
@@ -237,8 +239,9 @@ class _Page:
         for codec in data.codecs:
             kmac = next((r["kmac"] for r in data.records if r["codec"] == codec and r.get("kmac")), None)
             if kmac and kmac.get("inter"):
-                complexity.append(f"{short_name(codec)} {kmac['inter']['encode']:.1f} to encode, "
-                                  f"{kmac['inter']['decode']:.1f} to decode")
+                sides = [f"{kmac['inter'][side]:.1f} to {side}" for side in ("encode", "decode")
+                         if kmac["inter"][side] is not None]
+                complexity.append(f"{short_name(codec)} {', '.join(sides)}")
         rows.append(("kMAC a pixel, P frames", "; ".join(complexity)))
         return [(name, value) for name, value in rows if value]
 

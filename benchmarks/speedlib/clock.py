@@ -18,10 +18,10 @@ from typing import Any
 
 from benchlib.specs import BenchmarkError
 
-STAGES = ("motion", "autoencoders", "prediction and filters", "entropy coding", "I frames", "codec", "IO",
+STAGES = ("motion", "networks", "prediction and filters", "entropy coding", "I frames", "codec", "IO",
           "loading")
-"""``codec`` is what a codec does outside the other stages: all of it, where it is no model of ours.
-``loading`` is that of weights, once a file."""
+"""``networks``: all but those of motion estimation and of filters. ``codec`` is what a codec does outside the other
+stages: all of it, where it is no model of ours. ``loading`` is that of weights, once a file."""
 
 _SEAMS = (
     ("IO", "lvc.video.base", "VideoSource", ("__next__",)),
@@ -32,13 +32,21 @@ _SEAMS = (
     ("loading", "lvc.api", "", ("open_codec",)),
     ("loading", "lvc.stream", "", ("codec_for_header",)),
 )
-_LEARNED_SEAMS = (
+_INTRA_SEAMS = (("I frames", "lvc.codecs.hevc_intra", "HevcIntra", ("encode", "decode")),)
+_NEURAL_SEAMS = (
     ("motion", "lvc.codecs.neural", "ClassicalMotion", ("__call__",)),
-    ("I frames", "lvc.codecs.hevc_intra", "HevcIntra", ("encode", "decode")),
     ("entropy coding", "lvc.entropy", "Write", ()),
     ("entropy coding", "lvc.entropy", "Read", ()),
 )
-_PARTS = {"motion_estimation": "motion", "motion": "autoencoders", "residual": "autoencoders",
+# What is not there is not told apart: the time counts as the codec's.
+_SWIFT_SEAMS = (
+    ("motion", "lvc.codecs.swift", "", ("search",)),
+    ("prediction and filters", "lvc.codecs.swift", "", ("predict_frame",)),
+    ("prediction and filters", "lvc.codecs.swiftframe", "Prediction", ("residual", "decoded", "filtered")),
+    ("entropy coding", "lvc.entropy.symbols", "WriteSymbols", ()),
+    ("entropy coding", "lvc.entropy.symbols", "ReadSymbols", ()),
+)
+_PARTS = {"motion_estimation": "motion", "motion": "networks", "residual": "networks",
           "refine": "prediction and filters", "loop_filter": "prediction and filters"}
 
 
@@ -120,7 +128,8 @@ def timed(clock: StageClock, codec: Any) -> Iterator[None]:
             make = clock.wrap(getattr(type(inner), name), "codec")
             patch(type(inner), name, lambda *a, _make=make, **k: _Timed(_make(*a, **k), clock))
         learned = bool(inner.weights_digest)
-        for stage, module, owner_name, methods in (*_SEAMS, *(_LEARNED_SEAMS if learned else ())):
+        own = _SWIFT_SEAMS if inner.name == "swift" else _NEURAL_SEAMS
+        for stage, module, owner_name, methods in (*_SEAMS, *((*_INTRA_SEAMS, *own) if learned else ())):
             owner = import_module(module)
             if owner_name:
                 owner = getattr(owner, owner_name, None)
@@ -128,6 +137,8 @@ def timed(clock: StageClock, codec: Any) -> Iterator[None]:
                                      if callable(v) and (n == "__init__" or not n.startswith("_")))
             for name in names:
                 if not callable(getattr(owner, name, None)):
+                    if (stage, module, owner_name, methods) in _SWIFT_SEAMS:
+                        continue
                     raise BenchmarkError(f"speed.py knows no {module} {owner_name} {name}: lvc has changed")
                 patch(owner, name, clock.wrap(getattr(owner, name), stage))
         if learned:
@@ -150,7 +161,7 @@ def _hook_models(clock: StageClock) -> list[Callable[[], None]]:
         if not outermost:
             outermost.append(module)
             parts.clear()
-            parts.update({id(child): _PARTS.get(name, "autoencoders")
+            parts.update({id(child): _PARTS.get(name, "networks")
                           for name, child in module.named_children()})
         elif id(module) in parts and not running:
             running.append(module)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from benchlib.specs import BenchmarkError
 
 from lvc.metrics.rdcurves import short_name
 
 Row = Mapping[str, Any]
+
+
+def load_speed(path: Path) -> dict[str, Any]:
+    """The content of a file that speed.py wrote. Raises BenchmarkError on any other."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(content, dict) or content.get("speed") != 1:
+        raise BenchmarkError(f"{path}: not a file of benchmarks/speed.py")
+    return content
 
 
 def longest(rows: Sequence[Row]) -> list[Row]:

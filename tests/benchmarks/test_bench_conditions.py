@@ -21,7 +21,8 @@ from benchlib.specs import BenchmarkError, SequenceSpec, expand, parse_codec_spe
 import lvc
 from lvc.metrics import frame_to_rgb, psnr
 
-COUNTS = {"hevc-b": 5, "hevc-c": 4, "hevc-d": 4, "hevc-e": 3, "uvg": 7, "mcl-jcv": 30, "vimeo-90k": 1}
+COUNTS = {"hevc-b": 5, "hevc-c": 4, "hevc-d": 4, "hevc-e": 3, "uvg": 7, "mcl-jcv": 30, "vimeo-90k": 1,
+          "test-clips": 8}
 
 
 def test_definitions_of_data_sets():
@@ -35,6 +36,11 @@ def test_definitions_of_data_sets():
             if name == "vimeo-90k":
                 continue
             width, height = sequence.size
+            if name == "test-clips":
+                assert sequence.path.suffix == ".mkv"
+                assert min(width, height) >= 240
+                assert sequence.frames >= 24
+                continue
             assert f"_{width}x{height}_" in str(sequence.path)
             rate = str(sequence.path).rpartition(".")[0].removesuffix("fps_420_8bit_YUV").rpartition("_")[2]
             assert Fraction(rate) == sequence.frame_rate
@@ -127,12 +133,18 @@ def test_presets_are_what_their_conditions_say():
     for name in preset_names():
         preset = load_preset(name)
         assert len(expand(preset.specs)) >= 15
-        assert all(bool(anchor.command) != anchor.spec.startswith("dvc") for anchor in preset.anchors)
+        assert all(bool(anchor.command) != anchor.spec.startswith(("dvc", "swift")) for anchor in preset.anchors)
     ldp = load_preset("papers-ldp")
     assert (ldp.conditions("hevc-b").frames, ldp.conditions("hevc-b").intra_periods) == (100, (10,))
     assert (ldp.conditions("uvg").frames, ldp.conditions("uvg").intra_periods) == (96, (12,))
     assert load_preset("dcvc").conditions("uvg").intra_periods == (32, -1)
     assert load_preset("real").conditions("").intra_periods == (-1,)
+    readme = load_preset("readme")
+    for anchor in readme.anchors:
+        ours, low_delay = not anchor.command, "zerolatency" in anchor.spec
+        assert anchor.structure == ("low delay" if ours or low_delay else "B frames")
+    assert readme.structure("x265:preset=medium") == "B frames"
+    assert readme.structure("x265") == ""
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import run
+import torch
 from benchlib import environment
 from benchlib.evaluate import Job, _compare, evaluate
 from benchlib.pictures import describe, frames_of
@@ -22,7 +23,12 @@ from benchlib.specs import BenchmarkError, RatePoint, SequenceSpec
 
 import demo
 import lvc
+from lvc.enhance.restore import RestoreConfig, RestoreNet
 from lvc.metrics import PerceptualMeter, compare_frames
+from lvc.models.complexity import swift_decode_kmac_per_pixel
+from lvc.models.swiftmodel import SwiftConfig, SwiftModel
+from lvc.ops.integer import IntConv2d
+from lvc.weights import save_restore_weights
 
 CODEC = "x264:preset=ultrafast"
 
@@ -129,8 +135,10 @@ def test_times_are_left_out_when_points_share_the_machine(clip, tmp_path, capsys
     assert run.main(arguments) == 0
     for point in json.loads(out.read_text())["points"]:
         assert set(point["encode"]) == set(point["decode"]) == {"command"}
-    # A timed run does not take untimed records for its own.
     arguments[arguments.index("--jobs") + 1] = "1"
+    assert run.main([*arguments, "--untimed"]) == 0
+    assert "2 points (2 from the cache)" in capsys.readouterr().out.splitlines()[-1]
+    # A timed run does not take untimed records for its own.
     assert run.main(arguments) == 0
     assert "2 points (0 from the cache)" in capsys.readouterr().out.splitlines()[-1]
 
@@ -144,6 +152,24 @@ def test_multiply_adds_of_networks():
     assert 1 < network["intra"]["decode"] < network["intra"]["encode"] < 100
     assert network["inter"]["decode"] == found["inter"]["decode"]
     assert network["inter"]["encode"] > found["inter"]["encode"]
+    swift = environment.kmac("swift")
+    assert swift["intra"] is None
+    assert swift["inter"]["encode"] is None
+    assert 1 < swift["inter"]["decode"] < 15
+
+
+def test_multiply_adds_of_swift_by_hand():
+    """A further 3x3 layer of the filter costs what it does at a quarter of the resolution; wider entropy networks, at
+    an eighth.
+    """
+    def cost(**sizes: int) -> float:
+        return 1000 * swift_decode_kmac_per_pixel(SwiftModel(SwiftConfig(**sizes)))
+
+    small = {"entropy_width": 8, "filter_width": 16}
+    assert cost(**small, filter_layers=3) - cost(**small, filter_layers=2) == pytest.approx(9 * 16 * 16 / 16)
+    entropy = [sum(layer.weight.numel() for layer in SwiftModel(SwiftConfig(entropy_width=width)).entropy.modules()
+                   if isinstance(layer, IntConv2d)) for width in (8, 16)]
+    assert cost(entropy_width=16) - cost(entropy_width=8) == pytest.approx((entropy[1] - entropy[0]) / 64)
 
 
 @pytest.mark.parametrize("codec", ["x264", "x265", "svt-av1", "vvenc", "libaom"])
@@ -250,6 +276,30 @@ def test_pictures_of_raw_video_and_of_files_that_are_none(clip, tmp_path):
     bad.write_bytes(b"not a video")
     with pytest.raises(BenchmarkError, match=r"bad\.mkv: cannot be read"):
         describe(SequenceSpec("bad", bad))
+
+
+@pytest.mark.slow
+def test_layered_codecs_and_weights_of_a_file(clip, tmp_path, capsys):
+    """A base codec's own rate parameter, weights that are not those of the package; decoded with them, too."""
+    torch.manual_seed(0)
+    net = RestoreNet(RestoreConfig(width=8, blocks=1)).eval()
+    weights = tmp_path / "w.safetensors"
+    save_restore_weights(weights, net, {})
+    codec = f"restore:base=x264,preset=ultrafast,weights={weights}"
+    out = tmp_path / "r.json"
+    arguments = ["--sequences", str(clip), "--codecs", f"{codec}@crf=30,40", f"{CODEC}@crf=30,40", "--frames", "3",
+                 "--intra-period", "3", "--out", str(out), "--cache", str(tmp_path / "cache"), "--jobs", "2"]
+    assert run.main(arguments) == 0
+    *layered, base, _ = json.loads(out.read_text())["points"]
+    assert [point["point"] for point in layered] == [{"crf": "30"}, {"crf": "40"}]
+    first = layered[0]
+    assert first["decode"]["command"] == f"lvc decode CODED DECODED --weights {weights}"
+    assert first["weights_digest"]
+    assert first["kmac"]["inter"]["decode"] == pytest.approx(net.config.kmac_per_pixel, abs=1e-3)
+    assert first["versions"]["encoder"] == base["versions"]["encoder"]
+    # this network starts as the identity, so the pictures are those of the base codec, a header dearer
+    assert first["decoded_md5"] == base["decoded_md5"]
+    assert base["file_bytes"] < first["file_bytes"] < base["file_bytes"] + 200
 
 
 @pytest.mark.slow

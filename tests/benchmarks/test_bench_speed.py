@@ -16,7 +16,9 @@ from speedlib.tables import cost_table, ratio_text, speed_table, stage_table, te
 
 import lvc
 from lvc.bitstream import StreamWriter
+from lvc.codecs import swift
 from lvc.entropy import Write
+from lvc.entropy.symbols import WriteSymbols
 from lvc.video.base import VideoSource
 
 
@@ -52,26 +54,29 @@ def test_a_stage_ends_with_an_error():
     assert set(clock.seconds) == {"a", "b"}
 
 
-def test_all_stages_of_a_learned_codec_are_seen(clip, tmp_path):
+@pytest.mark.parametrize("name", ["dvc-lite", "swift"])
+def test_all_stages_of_a_learned_codec_are_seen(clip, tmp_path, name):
     """If lvc is changed so that a seam is no more where it was, this fails, and speed.py must follow."""
-    codec = lvc.open_codec("dvc-lite")
+    codec = lvc.open_codec(name)
     before = {name: vars(type(codec.codec))[name] for name in ("encoder", "decoder")}
     clock = StageClock()
     with timed(clock, codec):
         began = time.perf_counter()
-        lvc.encode(clip, tmp_path / "a.lvc", codec="dvc-lite", frames=2, threads=1)
+        lvc.encode(clip, tmp_path / "a.lvc", codec=name, frames=2, threads=1)
         whole = time.perf_counter() - began
-    assert set(clock.seconds) == set(STAGES)
+    seen = set(STAGES) if name == "dvc-lite" else {"motion", "I frames", "codec", "IO", "loading"}
+    assert seen <= set(clock.seconds) <= set(STAGES)
     assert all(seconds > 0 for seconds in clock.seconds.values())
     assert 0.6 * whole < sum(clock.seconds.values()) <= whole
     again = StageClock()
     with timed(again, codec):
         lvc.decode(tmp_path / "a.lvc", tmp_path / "a.y4m")
-    assert set(again.seconds) == set(STAGES) - {"motion"}
+    assert seen - {"motion"} <= set(again.seconds) <= set(STAGES) - {"motion"}
     # nothing stays wrapped
     assert {name: vars(type(codec.codec))[name] for name in before} == before
-    for owner, name in ((StreamWriter, "write_packet"), (VideoSource, "__next__"), (Write, "conditional")):
-        assert not hasattr(getattr(owner, name), "__wrapped__")
+    for owner, method in ((StreamWriter, "write_packet"), (VideoSource, "__next__"), (Write, "conditional"),
+                          (WriteSymbols, "symbols"), (swift, "search")):
+        assert not hasattr(getattr(owner, method), "__wrapped__")
 
 
 def test_a_changed_lvc_is_noticed(monkeypatch):

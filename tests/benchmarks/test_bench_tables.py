@@ -245,12 +245,45 @@ def test_readme_table_states_what_is_missing(records, make_record):
     assert readme_table.render([]) == "No results have been recorded yet."
 
 
+def test_readme_table_tells_structure_and_complexity(records):
+    for record in records:
+        record["preset"] = "readme"
+        if record["weights_digest"]:
+            record["kmac"] = {"intra": None, "inter": {"encode": 30.0, "decode": 25.21}}
+    text = readme_table.render(curves_of(records))
+    assert "| dvc-lite | low delay | +25.0 % | +25.0 % | +25.0 % | 25.2 | 0.50 | 0.50 |" in text
+    assert "| x265 veryfast zerolatency | low delay | 0 (anchor) | 0 (anchor) | 0 (anchor) | – | 2.50 | 2.50 |" in text
+    assert "Low delay: every frame refers to former ones only." in text
+
+
+def test_readme_table_of_untimed_records_has_no_speed(records):
+    for record in records:
+        record["encode"] = record["decode"] = {"command": "lvc"}
+    text = readme_table.render(curves_of(records))
+    assert "| dvc-lite | +25.0 % | +25.0 % | +25.0 % |" in text
+    assert "Mpx/s" not in text
+
+
+def test_readme_has_the_table_of_speed_py(records):
+    def row(codec: str, threads: int, fps: float, learned: bool) -> dict:
+        return {"codec": codec, "learned": learned, "width": 416, "height": 240, "frames": 12, "threads": threads,
+                "bpp": 0.1, "psnr_yuv": 35.0, "encode": {"fps": fps}, "decode": {"fps": 4 * fps}}
+
+    content = {"speed": 1, "clip": "c.mkv", "intra_period": 32, "repeat": 3, "machine": {"cpu": "Test CPU", "cores": 2},
+               "rows": [row("swift", 1, 5.0, True), row("x265:preset=veryfast", 1, 60.0, False),
+                        row("swift", 2, 8.0, True)]}
+    text = readme_table.render(curves_of(records), speed=content)
+    assert "| codec | size | threads | bits a pixel | YUV 6:1:1 | encode fps | of x265 veryfast |" in text
+    assert "| swift | 416x240 | 1 | 0.100 | 35.00 | 5 | 1/12 | 20 | 1/12 |" in text
+    assert "| swift | 416x240 | 2 | 0.100 | 35.00 | 8 | – | 32 | – |" in text
+
+
 def test_readme_script_rewrites_and_checks(tmp_path, records, capsys):
     readme, folder = tmp_path / "README.md", tmp_path / "results"
     folder.mkdir()
     readme.write_text(f"before\n{readme_table.BEGIN}\nold\n{readme_table.END}\nafter\n")
     save_results(folder / "r.json", records)
-    arguments = ["--readme", str(readme), "--results", str(folder)]
+    arguments = ["--readme", str(readme), "--results", str(folder / "r.json")]
     assert readme_table.main([*arguments, "--check"]) == 1
     assert "old" in readme.read_text()
     assert readme_table.main(arguments) == 0

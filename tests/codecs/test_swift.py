@@ -18,11 +18,11 @@ import pytest
 import torch
 
 from lvc.bitstream import StreamHeader
-from lvc.codecs import codec_for_header, open_codec, swift
+from lvc.codecs import codec_for_header, open_codec
 from lvc.codecs.swift import CASCADE, SwiftCodec, SwiftDecoder, SwiftEncoder, frame_quality, load_swift
-from lvc.codecs.swiftquant import choose_sizes
+from lvc.codecs.swiftcoding import InterCoder
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
-from lvc.models.swiftfilter import SwiftFilter
+from lvc.models.swiftinference import FilterInference
 from lvc.ops.blockmotion import MAX_EFFORT
 from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
 from lvc.weights import SwiftWeights
@@ -125,7 +125,8 @@ def test_every_effort_decodes(codec: SwiftCodec, textured_frames: FrameMaker, ef
     """Without effort, all transforms are 8x8; with it, those that were found best, and the decoder knows them."""
     tree, asked = np.full((9, 9), 8, np.uint8), []
     tree[:4, :4], tree[4:6, 6:8] = 32, 16
-    monkeypatch.setattr(swift, "choose_sizes", lambda *given: asked.append(choose_sizes(*given)) or tree)
+    inner = InterCoder._choose_sizes
+    monkeypatch.setattr(InterCoder, "_choose_sizes", lambda *given: asked.append(inner(*given)) or tree)
     frames = textured_frames(3, 72, 68)
     packets, decoder = encode(codec, frames, quality=20, params={"effort": str(effort)})
     decoded = []
@@ -142,11 +143,11 @@ def test_the_area_to_filter_is_the_best(codec: SwiftCodec, textured_frames: Fram
                                        monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all areas that with the least error is said and used; a filter that does harm is left out."""
     frames, chosen = textured_frames(3, 64, 48), []
-    inner = SwiftFilter.code_area
-    monkeypatch.setattr(SwiftFilter, "code_area", lambda *given: chosen.append(given[2]) or inner(*given))
+    inner = FilterInference.code_area
+    monkeypatch.setattr(FilterInference, "code_area", lambda *given: chosen.append(given[2]) or inner(*given))
     for harm in (False, True):
         if harm:
-            monkeypatch.setattr(SwiftFilter, "forward", lambda _, x: torch.full((len(x), 24, *x.shape[2:]), 900.0))
+            monkeypatch.setattr(FilterInference, "__call__", lambda _, decoded, *more: tuple(255 - p for p in decoded))
         encoder, decoder = start(codec, frames, quality=30)
         for frame in frames:
             (packet,) = encoder.push(frame)

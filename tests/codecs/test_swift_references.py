@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 from lvc.bitstream import StreamHeader
 from lvc.codecs.swift import ANCHORS, SwiftCodec, SwiftDecoder, SwiftEncoder
 from lvc.errors import CorruptStreamError
+from lvc.models.swiftmodel import SwiftModel
 from lvc.types import EncodeOptions, Frame, VideoInfo
-from lvc.weights import SwiftWeights, load_swift_weights, save_swift_weights
+from lvc.weights import load_swift_weights, save_swift_weights
 
 FrameMaker = Callable[..., list[Frame]]
 
@@ -66,8 +68,10 @@ def test_round_trip_of_two_references(
     assert used or width < 17
 
 
-def test_one_reference_has_no_second(swift_weights: SwiftWeights, textured_frames: FrameMaker) -> None:
-    encoder, _ = sides(SwiftCodec(swift_weights), 24, 24)
+def test_one_reference_has_no_second(make_swift: Callable[..., SwiftModel], tmp_path: Path,
+                                     textured_frames: FrameMaker) -> None:
+    save_swift_weights(tmp_path / "one.safetensors", make_swift(references=1), {})
+    encoder, _ = sides(SwiftCodec(load_swift_weights(tmp_path / "one.safetensors")), 24, 24)
     for frame in textured_frames(4, 24, 24):
         encoder.push(frame)
         assert encoder._state.anchor is None

@@ -198,13 +198,6 @@ def test_samples_where_something_is_coded() -> None:
     assert weighted_error(flat((2, 1), 10), flat((2, 1), 13)) == 9 * 64 * 2 * (1 + 2 * CHROMA_WEIGHT / 4)
 
 
-def test_without_a_filter_nothing_is_filtered() -> None:
-    prediction = still(noise((2, 3)), 20)
-    decoded = prediction.decoded(torch.ones(96, 2, 3))
-    for got, want in zip(prediction.filtered(decoded, None), decoded, strict=True):
-        np.testing.assert_array_equal(got, want)
-
-
 # -- choices ---------------------------------------------------------------------------------------------
 
 

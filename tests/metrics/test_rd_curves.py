@@ -130,6 +130,10 @@ def test_codecs_are_picked_by_parts_of_names(tmp_path):
         "x265:preset=medium", "x265:preset=veryfast"]
     with pytest.raises(UsageError, match="several codecs fit 'x265'"):
         pick_curves(curves, ["x265"])
+    # a name as tables have it is no part of another one
+    longer = curve("x265:preset=medium,tune=zerolatency", "a", 1)
+    curves = load_curves([results(tmp_path / "r.json", [*longer, *records])])
+    assert [c.codec for c in pick_curves(curves, ["x265 medium"])] == ["x265:preset=medium"]
     with pytest.raises(UsageError, match="no codec fits 'x266'"):
         pick_curves(curves, ["x266"])
 

@@ -30,7 +30,7 @@ from lvc.models.swift import (
     symbol_context,
 )
 from lvc.models.swiftmodel import SwiftConfig, SwiftModel
-from lvc.models.swiftmotion import _LOG, VECTOR_MAX, SwiftMotion
+from lvc.models.swiftmotion import _LOG, VECTOR_MAX, CompoundContext, SwiftMotion
 from lvc.ops.blockdct import COEFFICIENTS
 from lvc.ops.integer import EXACT_LIMIT, IntConv2d
 from lvc.weights import SwiftWeights, freeze
@@ -227,7 +227,7 @@ def test_samples_are_counted_apart(swift_weights: SwiftWeights) -> None:
 
 
 def test_all_parameters_learn(make_swift: MakeSwift) -> None:
-    model = make_swift(entropy_width=8)
+    model = make_swift(entropy_width=8, references=1)
     coder = EstimateSymbols(torch.ones(1))
     shape = (12, 12)
     model.entropy(coder, symbols_of(shape), context_of(shape))
@@ -400,6 +400,8 @@ def test_multiplications_are_those_that_are_done() -> None:
     square = torch.from_numpy(eights.astype(np.float32))[None, None]
     with torch.inference_mode():
         model.motion(RecordSymbols(), np.zeros((2, *shape), np.int16), eights, shape, 30, None, None)
+        model.motion.code_compound(RecordSymbols(), eights > 8, CompoundContext(
+            np.zeros((2, *shape), np.int16), eights, np.zeros((2, *shape), np.int16), eights * 0, None, 2, 30))
         model.sizes(RecordSymbols(), square, context, square, None)
         model.entropy(RecordSymbols(), symbols_of(shape), context)
         assert model.filter is not None
