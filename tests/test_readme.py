@@ -72,7 +72,8 @@ def test_example_runs(folder, environment, language, code):
 @pytest.mark.slow
 def test_options_in_the_command_table_exist(environment):
     rows = re.findall(r"^\| `lvc ([\w-]+)([^|]*)\|([^|]*)\|", README, re.M)
-    assert {name for name, _, _ in rows} == {"encode", "decode", "extract-base", "info", "codecs", "plot", "data", "train"}
+    assert {name for name, _, _ in rows} == {"encode", "decode", "extract-base", "info", "codecs", "plot", "data",
+                                             "train"}
     for name, usage, description in rows:
         result = subprocess.run(["lvc", name, "--help"], env=environment, capture_output=True, text=True,
                                 timeout=120, check=False)
