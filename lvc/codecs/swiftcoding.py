@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lvc import _nets
 from lvc.codecs.swiftframe import _LOG, WINDOW, Planes, Sizes, _any_in_squares, size_aux
 from lvc.codecs.swiftquant import ROUNDING, _weights, best_sizes, weighted_error
 from lvc.entropy.distributions import TableDistribution
@@ -32,6 +31,7 @@ from lvc.ops.blocktransform import (
     reconstruct,
     squares,
 )
+from lvc.ops.intnet import kernels as _nets
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lvc import _nets
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.scales import N_SCALES
 from lvc.entropy.symbols import DirectCoder, Integers
@@ -28,6 +27,7 @@ from lvc.ops.blockdct import COEFFICIENTS, LUMA
 from lvc.ops.gains import QualityTable
 from lvc.ops.integer import IntConv2d
 from lvc.ops.intnet import Bytes, IntLayer, Part, Positions, default_simd
+from lvc.ops.intnet import kernels as _nets
 from lvc.types import MAX_QUALITY, Plane
 
 Symbols = npt.NDArray[np.int16]

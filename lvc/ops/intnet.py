@@ -20,6 +20,9 @@ import torch
 from lvc import _nets
 from lvc.ops.integer import IntConv2d
 
+kernels = _nets
+"""Everything of the extension module, for the models and codecs that are made of it."""
+
 Bytes = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.int32]
 

@@ -208,7 +208,8 @@ def test_an_interrupted_run_goes_on_where_it_was(clip, tmp_path, capsys):
         time.sleep(0.1)
     else:
         pytest.fail("processes were left behind")
-    finished = len(list(cache.glob("*.json")))
+    # The cache also holds what codecs do to a small clip, which points are keyed by.
+    finished = sum(not path.name.startswith("behaviour-") for path in cache.glob("*.json"))
     assert 1 <= finished < 5
     assert run.main(arguments) == 0
     assert f"5 points ({finished} from the cache), 0 failed" in capsys.readouterr().out

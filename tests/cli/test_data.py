@@ -73,7 +73,7 @@ def test_speed(vimeo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert lines[0].startswith("crops 48x32, 2 frames: ")
     rate = float(lines[0].split(": ")[1].split()[0])
     milliseconds = float(lines[0].split("MB/s), ")[1].split()[0])
-    assert rate * milliseconds == pytest.approx(2000, rel=0.05)
+    assert rate * milliseconds == pytest.approx(2000, rel=0.2)  # both are rounded
     assert [line.split(":")[0] for line in lines[1:]] == ["stage a", "stage b"]
     assert main(["data", "speed", out, "--seconds", "0"]) == USAGE
 
