@@ -6,41 +6,30 @@ that the script works and that this version decodes its own streams.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 import lvc
 from lvc.errors import LvcError, WeightsError
+from tests.golden.make_swift_v1 import digest, make
 
 GOLDEN = Path(__file__).parent / "golden"
-
-
-def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_swift_v1", GOLDEN / "make_swift_v1.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def streams(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The one of this version first."""
     folder = tmp_path_factory.mktemp("golden")
-    _script().make(folder)
+    make(folder)
     assert {p.name for p in folder.iterdir()} == {"swift_v1.lvc", "swift_v1.json", "swift_v1.safetensors"}
     return [folder / "swift_v1.lvc", *sorted(GOLDEN.glob("swift_v*.lvc"))]
 
 
 def decode(stream: Path, weights: Path) -> tuple[dict[str, str], int]:
     """Digests of the frames by pts, and how many pieces of damage were reported."""
-    digest = _script().digest
     with lvc.open_stream(stream, weights=weights) as decoded:
         frames = {str(frame.pts): digest(frame) for frame in decoded}
         return frames, len(decoded.damage)

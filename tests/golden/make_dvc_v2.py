@@ -1,16 +1,20 @@
 """Makes dvc_v2_hevc.lvc, dvc_v2_learned.lvc and dvc_v2.npz beside this file, with the weights
 dvc_v1.safetensors.
 
-They were made once, with version 2 of the entropy coder: streams of both kinds of intra frame, and the
-decoded frames. Every later version must decode the streams. Decoded samples may differ by rounding from
-machine to machine, symbols may not.
+The weights, a tiny untrained model, and dvc_v1_hevc.lvc, dvc_v1_learned.lvc and dvc_v1.npz are older: they were made by
+the first version of the entropy coder, whose encoder is gone, and before layers had units of their own. They cannot be
+made again; every later version must decode them.
+
+The files of this script were made once, with version 2 of the entropy coder: streams of both kinds of intra frame, and
+the decoded frames. Every later version must decode the streams. Decoded samples may differ by rounding from machine to
+machine, symbols may not.
+
+    python -m tests.golden.make_dvc_v2        # in the root of the repository
 """
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -18,22 +22,13 @@ import lvc
 from lvc.codecs.neural import INTRA_KINDS
 from lvc.types import VideoInfo
 from lvc.video import open_sink
+from tests import conftest as fixtures
 
 HERE = Path(__file__).parent
 
 
-def _fixtures() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lvc_test_fixtures", HERE.parent / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def main() -> None:
     """Write the three files."""
-    fixtures = _fixtures()
     weights = HERE / "dvc_v1.safetensors"
     frames = fixtures.moving_frames(5, 50, 38)
     source = HERE / "source.y4m"

@@ -3,32 +3,24 @@
 To be made once, when the layout of swift's payloads is final: narrow untrained networks, a stream coded with them,
 and the MD5 of the samples of every decoded frame. Every later version, on every machine, must decode the stream with
 these weights to the same samples.
+
+    python -m tests.golden.make_swift_v1        # in the root of the repository
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 
 import lvc
 from lvc.types import Frame, VideoInfo
 from lvc.video import open_sink
 from lvc.weights import save_swift_weights
+from tests import conftest as fixtures
 
 HERE = Path(__file__).parent
-
-
-def _fixtures() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lvc_test_fixtures", HERE.parent / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def digest(frame: Frame) -> str:
@@ -38,7 +30,6 @@ def digest(frame: Frame) -> str:
 
 def make(folder: Path) -> None:
     """Write the three files into a folder."""
-    fixtures = _fixtures()
     weights, stream, source = (folder / name for name in ("swift_v1.safetensors", "swift_v1.lvc", "source.y4m"))
     save_swift_weights(weights, fixtures.seeded_swift(), {"note": "golden, never trained"})
     with open_sink(source, VideoInfo(50, 38, Fraction(25), Fraction(1, 25))) as sink:
