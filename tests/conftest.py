@@ -272,3 +272,21 @@ def swift_weights(swift_path: Path) -> SwiftWeights:
     from lvc.weights import load_swift_weights
 
     return load_swift_weights(swift_path)
+
+
+@pytest.fixture(scope="session")
+def restore_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a small random network of restore that changes pictures a little."""
+    import torch
+
+    from lvc.enhance.restore import RestoreConfig, RestoreNet
+    from lvc.weights import save_restore_weights
+
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(3)
+        net = RestoreNet(RestoreConfig(width=16, blocks=1))
+        for parameter in net.end.parameters():
+            parameter.normal_(0.0, 0.05)
+        path = tmp_path_factory.mktemp("weights") / "restore.safetensors"
+        save_restore_weights(path, net, {})
+    return path

@@ -14,6 +14,7 @@ from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.motion import block_flow
 from lvc.codecs.neuralsearch import MAX_EFFORT, Search
+from lvc.codecs.picture import check_size
 from lvc.codecs.ratecontrol import code_frame, rate_controller
 from lvc.entropy import Read, Write
 from lvc.entropy.coders import CODER_VERSION
@@ -191,9 +192,7 @@ class NeuralEncoder:
         """Code a frame. Raises UsageError if it is not of the video's size."""
         before = self._coder
         video = before.video
-        if (frame.width, frame.height) != (video.width, video.height):
-            raise UsageError(f"frame of {frame.width}x{frame.height} in a video of "
-                             f"{video.width}x{video.height}")
+        check_size(frame, video)
         period = self._options.intra_period
         place = self._count % period if period > 0 else self._count
         self._count += 1

@@ -7,8 +7,14 @@ from typing import Any
 import av
 import numpy as np
 
-from lvc.errors import CorruptStreamError
-from lvc.types import Frame, Plane
+from lvc.errors import CorruptStreamError, UsageError
+from lvc.types import Frame, Plane, VideoInfo
+
+
+def check_size(frame: Frame, video: VideoInfo) -> None:
+    """Raises UsageError if a frame is not of its video's size."""
+    if (frame.width, frame.height) != (video.width, video.height):
+        raise UsageError(f"frame of {frame.width}x{frame.height} in a video of {video.width}x{video.height}")
 
 
 def padded_size(width: int, height: int, multiple: int = 2, minimum: int = 16) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import torch
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.neural import hevc_qp
+from lvc.codecs.picture import check_size
 from lvc.codecs.ratecontrol import code_frame, rate_controller
 from lvc.codecs.swiftcoding import InterCoder, Reference
 from lvc.codecs.swiftframe import WINDOW, Planes, pad_to_blocks
@@ -176,8 +177,7 @@ class SwiftEncoder:
         """Code a frame. Raises UsageError if it is not of the video's size."""
         before = self._state
         video = before.video
-        if (frame.width, frame.height) != (video.width, video.height):
-            raise UsageError(f"frame of {frame.width}x{frame.height} in a video of {video.width}x{video.height}")
+        check_size(frame, video)
         period = self._options.intra_period
         place = self._count % period if period > 0 else self._count
         self._count += 1

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lvc.codecs.swiftframe import _LOG, WINDOW, Planes, Sizes, _any_in_squares, size_aux
+from lvc.codecs.swiftframe import _LOG, WINDOW, Planes, Sizes, size_aux, where_filled
 from lvc.codecs.swiftquant import ROUNDING, _weights, best_sizes, weighted_error
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.symbols import DirectCoder
@@ -104,12 +104,7 @@ class InterCoder:
                 return decoded
             if AREAS[area] == "all":
                 return network(decoded, frame.planes, _size_aux(sizes), frame.quality, frame.step)
-            coded, filled = np.zeros(sizes.shape, np.bool_), symbols.any(2)
-            for size in np.unique(sizes):
-                coded |= (sizes == size) & _any_in_squares(filled, int(size) // 8)
-            y, u, v = (np.where(coded.repeat(n, 0).repeat(n, 1), a, b)
-                       for n, a, b in zip((8, 4, 4), planes(AREAS.index("all")), decoded))
-            return y, u, v
+            return where_filled(sizes, symbols.any(2), planes(AREAS.index("all")), decoded)
 
         best = None
         if current is not None:
@@ -134,9 +129,8 @@ class InterCoder:
             return torch.from_numpy(self._choose(frame.residual(current, sizes), frame.context_of(sizes))[1])
 
         def flag_bits(size: int) -> Tensor:
-            index = torch.from_numpy(self.networks.sizes.index(frame.context, motion_sizes, former, size)).float()
-            zeros = torch.zeros_like(index)
-            return torch.stack([flags.bits(zeros + v, index) for v in (0, 1)])
+            index = self.networks.sizes.index(frame.context, motion_sizes, former, size)
+            return flags.flag_bits(torch.from_numpy(index).float())
 
         return best_sizes(cost, flag_bits, motion_sizes.shape)
 

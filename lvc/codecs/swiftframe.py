@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lvc.models.swift import AUX, CONTEXT_MAX, SwiftContext, symbol_context
+from lvc.models.swift import AUX, CONTEXT_MAX, SwiftContext, log_magnitudes, symbol_context
 from lvc.models.swiftfilter import SIZE_AUX, SwiftFilter, corrected, filter_input, from_cells, to_cells
 from lvc.ops.blockdct import (
     COEFFICIENTS,
@@ -29,7 +29,7 @@ WINDOW = "cosine"
 Planes = tuple[Plane, Plane, Plane]
 Sizes = npt.NDArray[np.uint8]
 
-_LOG = np.minimum(CONTEXT_MAX, np.round(8.0 * np.log2(1.0 + np.arange(4096)))).astype(np.uint8)
+_LOG = log_magnitudes(4096)
 
 
 def _log(x: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
@@ -127,12 +127,17 @@ class Prediction:
 
     def where_coded(self, symbols: Tensor, there: Planes, elsewhere: Planes) -> Planes:
         """Samples of ``there`` in the transforms that have symbols (96, h, w), of ``elsewhere`` in the others."""
-        coded = np.zeros(self.sizes.shape, np.bool_)
-        for size in np.unique(self.sizes):
-            coded |= (self.sizes == size) & _any_in_squares((symbols != 0).any(0).numpy(), int(size) // 8)
-        y, u, v = (np.where(coded.repeat(n, 0).repeat(n, 1), a, b)
-                   for n, a, b in zip((BLOCK, BLOCK // 2, BLOCK // 2), there, elsewhere))
-        return y, u, v
+        return where_filled(self.sizes, (symbols != 0).any(0).numpy(), there, elsewhere)
+
+
+def where_filled(sizes: Sizes, filled: npt.NDArray[np.bool_], there: Planes, elsewhere: Planes) -> Planes:
+    """Samples of ``there`` in the transforms of which any position is filled (h, w), of ``elsewhere`` in the others."""
+    coded = np.zeros(sizes.shape, np.bool_)
+    for size in np.unique(sizes):
+        coded |= (sizes == size) & _any_in_squares(filled, int(size) // 8)
+    y, u, v = (np.where(coded.repeat(n, 0).repeat(n, 1), a, b)
+               for n, a, b in zip((BLOCK, BLOCK // 2, BLOCK // 2), there, elsewhere))
+    return y, u, v
 
 
 def _any_in_squares(x: npt.NDArray[np.bool_], f: int) -> npt.NDArray[np.bool_]:

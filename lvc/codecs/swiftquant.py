@@ -131,8 +131,7 @@ def _flag_bits(model: SwiftEntropy, record: RecordSymbols) -> Tensor:
         phase = calls[start][1][0, 0]
         stacked = torch.cat([calls[start + k][0][0] for k in range(n)])
         index = torch.where(phase, stacked, index)
-    zeros = torch.zeros_like(index)
-    return torch.stack([model.flag_distribution.bits(zeros + v, index) for v in (0, 1)])
+    return model.flag_distribution.flag_bits(index)
 
 
 def _truncate(symbols: Tensor, cost: Tensor, empty: Tensor, flag_bits: Tensor) -> Tensor:

@@ -64,6 +64,11 @@ class TableDistribution(nn.Module):
         place = (index * (self.reach + 2) + column).long()
         return row[place] + self._extra(magnitude)
 
+    def flag_bits(self, index: Tensor) -> Tensor:
+        """Bits of 0 and of 1 under the distributions of the indices: (2, ...), for an index of shape (...)."""
+        zeros = torch.zeros_like(index)
+        return torch.stack([self.bits(zeros + value, index) for value in (0, 1)])
+
     def training_bits(self, value: Tensor, index: Tensor, mask: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Bits of the values under the mask, to be learned from.
 

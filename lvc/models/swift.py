@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -53,12 +55,18 @@ class SwiftContext:
     quality: Tensor
 
 
-_SYMBOL_CONTEXT = torch.round(8.0 * torch.log2(1.0 + torch.arange(256, dtype=torch.float64))).float()
+def log_magnitudes(count: int) -> npt.NDArray[np.uint8]:
+    """round(8 * log2(1 + i)) for i = 0..count - 1, limited to 63: reached at 224, so larger numbers need no entry."""
+    return np.minimum(CONTEXT_MAX, np.round(8.0 * np.log2(1.0 + np.arange(count)))).astype(np.uint8)
+
+
+SYMBOL_CONTEXT = log_magnitudes(256)
+_SYMBOL_CONTEXT = torch.from_numpy(SYMBOL_CONTEXT).float()
 
 
 def symbol_context(symbols: Tensor) -> Tensor:
     """Integers -> log-magnitudes 0..63 (float32)."""
-    return _SYMBOL_CONTEXT[symbols.abs().clamp(max=255).long()].clamp(max=CONTEXT_MAX)
+    return _SYMBOL_CONTEXT[symbols.abs().clamp(max=255).long()]
 
 
 def flags_of(symbols: Tensor) -> Tensor:

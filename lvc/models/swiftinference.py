@@ -35,7 +35,6 @@ Planes = tuple[Plane, Plane, Plane]
 
 _EDGES = (0, *(b for _, b in GROUPS))
 _LUMA_GROUPS = len(LUMA_GROUPS)
-_SYMBOL_CONTEXT = np.minimum(swift._SYMBOL_CONTEXT.numpy(), CONTEXT_MAX).astype(np.uint8)
 _VECTOR_LOG = swiftmotion._LOG.astype(np.uint8)
 
 
@@ -122,7 +121,7 @@ class EntropyInference:
             index = self._group_index(k, context, mixed, known, base, positions, planar=True)
             values = None if symbols is None else _nets.take(symbols, positions, a, b - a)
             read = coder.code(values, index, self.model.distribution)
-            _nets.place(np.asarray(read, np.int32), positions, a, _SYMBOL_CONTEXT, result, known)
+            _nets.place(np.asarray(read, np.int32), positions, a, swift.SYMBOL_CONTEXT, result, known)
         return result, known
 
     def indices(self, symbols: Symbols, context: FrameContext) -> tuple[Bytes, list[Bytes]]:
@@ -136,7 +135,7 @@ class EntropyInference:
         for positions, index in zip(_phases(h, w), recorder.indices, strict=True):
             flag_index[positions] = index.T
         mixed = self._mix((trunk, 0), (coded, 0), threads=self.threads)
-        known = _SYMBOL_CONTEXT[np.minimum(np.abs(symbols), len(_SYMBOL_CONTEXT) - 1)]
+        known = swift.SYMBOL_CONTEXT[np.minimum(np.abs(symbols), len(swift.SYMBOL_CONTEXT) - 1)]
         base = _offset(self.model.base_index, context.quality)
         return flag_index.reshape(h, w, N_FLAGS), [
             self._group_index(k, context, mixed, known, base) for k in range(len(GROUPS))]

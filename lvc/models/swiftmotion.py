@@ -26,6 +26,7 @@ from lvc.coding import CdfTables
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.scales import N_SCALES
 from lvc.entropy.symbols import SymbolCoder
+from lvc.models.swift import log_magnitudes
 from lvc.ops.integer import IntConv2d
 from lvc.ops.rounding import clamp_ste
 
@@ -47,7 +48,7 @@ _HIDDEN = 127
 Ints = npt.NDArray[np.int32]
 Offsets = list[tuple[int, int]]
 Bools = npt.NDArray[np.bool_]
-_LOG = np.minimum(_MAX, np.round(8.0 * np.log2(1.0 + np.arange(512)))).astype(np.int32)
+_LOG = log_magnitudes(512).astype(np.int32)
 
 
 def _log(x: Ints) -> Ints:

@@ -89,8 +89,7 @@ class SwiftSizes(nn.Module):
             former_sizes = torch.zeros_like(motion_sizes)
         fixed = self._features(context, motion_sizes, former_sizes, size // 8, LEVELS.index(size))
         index = self._index(fixed, 0, torch.zeros_like(fixed[:, :1]), torch.zeros_like(fixed[:, :1]))
-        zeros = torch.zeros_like(index)
-        return torch.cat([self.flag_distribution.bits(zeros + v, index) for v in (0, 1)], 1)
+        return self.flag_distribution.flag_bits(index[:, 0]).movedim(0, 1)
 
     @staticmethod
     def _features(context: SwiftContext, motion_sizes: Tensor, former_sizes: Tensor, f: int, level: int) -> Tensor:

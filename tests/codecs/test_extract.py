@@ -7,27 +7,12 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-import torch
 
 from lvc.api import decode, encode, open_stream
 from lvc.cli.main import main
 from lvc.codecs.extract import extract_base
-from lvc.enhance.restore import RestoreConfig, RestoreNet
 from lvc.errors import BitstreamError, UsageError, VideoError
 from lvc.types import Frame
-from lvc.weights import save_restore_weights
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(3)
-        net = RestoreNet(RestoreConfig(width=16, blocks=1))
-        for parameter in net.end.parameters():
-            parameter.normal_(0.0, 0.05)
-        path = tmp_path_factory.mktemp("weights") / "restore.safetensors"
-        save_restore_weights(path, net, {})
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +31,9 @@ def played(path):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("base", ["x264", "x265", "svt-av1"])
-def test_players_show_the_base_pictures(base, suffix, weights, video, tmp_path):
+def test_players_show_the_base_pictures(base, suffix, restore_path, video, tmp_path):
     stream, out = tmp_path / "a.lvc", tmp_path / f"a{suffix}"
-    encode(video, stream, codec=f"restore:base={base},weights={weights},crf=40", intra_period=4)
+    encode(video, stream, codec=f"restore:base={base},weights={restore_path},crf=40", intra_period=4)
     report = extract_base(stream, out)
     assert (report.codec, report.frames, report.bytes) == (base, 8, out.stat().st_size)
     with open_stream(stream, enhance=False) as frames:
@@ -66,13 +51,14 @@ def test_streams_of_external_codecs(video, tmp_path):
     assert len(played(tmp_path / "a.mp4")) == 8
 
 
-def test_command(weights, video, tmp_path, capsys):
+def test_command(restore_path, video, tmp_path, capsys):
     stream, out = str(tmp_path / "a.lvc"), str(tmp_path / "a.mp4")
-    assert main(["encode", str(video), stream, "--codec", f"restore:base=x264,weights={weights},crf=38", "-q"]) == 0
+    codec = f"restore:base=x264,weights={restore_path},crf=38"
+    assert main(["encode", str(video), stream, "--codec", codec, "-q"]) == 0
     assert main(["extract-base", stream, out]) == 0
     assert "8 frames" in capsys.readouterr().out
     assert main(["decode", stream, str(tmp_path / "plain.y4m"), "--no-enhance", "-q"]) == 0
-    assert main(["decode", stream, str(tmp_path / "full.y4m"), "--weights", str(weights), "-q"]) == 0
+    assert main(["decode", stream, str(tmp_path / "full.y4m"), "--weights", str(restore_path), "-q"]) == 0
     assert main(["decode", stream, str(tmp_path / "other.y4m"), "-q"]) == 1  # other weights ship
     plain, full = ((tmp_path / name).read_bytes() for name in ("plain.y4m", "full.y4m"))
     assert len(plain) == len(full)

@@ -6,37 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs import codec_for_header, get_codec
 from lvc.codecs.base import Codec
 from lvc.codecs.layered import LayeredDecoder, LayeredEncoder, Seen, base_header, find_base
 from lvc.codecs.restore import RestoreCodec
-from lvc.enhance.restore import RestoreConfig, RestoreNet
 from lvc.errors import CorruptStreamError, UsageError, WeightsError
 from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
-from lvc.weights import save_restore_weights
 
 BASES = ("x264", "x265", "svt-av1")
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    """Weights of a small random network that changes pictures a little."""
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(3)
-        net = RestoreNet(RestoreConfig(width=16, blocks=1))
-        for parameter in net.end.parameters():
-            parameter.normal_(0.0, 0.05)
-        path = tmp_path_factory.mktemp("weights") / "restore.safetensors"
-        save_restore_weights(path, net, {})
-    return path
-
-
-@pytest.fixture(scope="module")
-def codec(path) -> RestoreCodec:
-    found = get_codec("restore", str(path))
+def codec(restore_path) -> RestoreCodec:
+    found = get_codec("restore", str(restore_path))
     assert isinstance(found, RestoreCodec)
     return found
 
@@ -178,7 +162,7 @@ def test_a_cut_brings_no_ghost(codec, textured_frames, info_of):
         assert never_worse(restored, plain, source)
 
 
-def test_wrong_parameters(codec, path):
+def test_wrong_parameters(codec, restore_path):
     video = VideoInfo(64, 64)
 
     def options(**params: str) -> EncodeOptions:
@@ -191,7 +175,7 @@ def test_wrong_parameters(codec, path):
     with pytest.raises(UsageError, match=r"x265.*nonsense"):
         codec.encoder(video, options(base="x265", nonsense="1"))
     with pytest.raises(WeightsError):
-        get_codec("swift", str(path))
+        get_codec("swift", str(restore_path))
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\x10", b"\xff\1"])
