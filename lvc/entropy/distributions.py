@@ -112,3 +112,28 @@ class TableDistribution(nn.Module):
             return
         rows = [np.concatenate((0.5 * row[:0:-1], row[:1], 0.5 * row[1:])) for row in p]
         self._tables = factorized_tables(rows, np.full(N_SCALES, -self.reach, np.int64))
+
+
+class TableModule(nn.Module):
+    """A module that codes with distributions of its own: ``flag_distribution``, and ``distribution`` if it has values.
+
+    Their integer tables go by the names "flags" and "values" in files of weights (lvc.weights).
+    """
+
+    def _distributions(self) -> dict[str, TableDistribution]:
+        named = {"flags": "flag_distribution", "values": "distribution"}
+        return {name: getattr(self, place) for name, place in named.items() if hasattr(self, place)}
+
+    def freeze(self) -> None:
+        """Fix everything that a decoder needs as integers."""
+        for distribution in self._distributions().values():
+            distribution.freeze()
+
+    def tables(self) -> dict[str, CdfTables]:
+        """The frozen integer tables by name."""
+        return {name: distribution.cdf for name, distribution in self._distributions().items()}
+
+    def set_tables(self, tables: dict[str, CdfTables]) -> None:
+        """Take the tables of a file. Raises KeyError if one is missing."""
+        for name, distribution in self._distributions().items():
+            distribution.set_cdf(tables[name])

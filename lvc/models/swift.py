@@ -17,8 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from lvc.coding import CdfTables
-from lvc.entropy.distributions import TableDistribution
+from lvc.entropy.distributions import TableDistribution, TableModule
 from lvc.entropy.scales import N_SCALES
 from lvc.entropy.symbols import SymbolCoder
 from lvc.ops.blockdct import COEFFICIENTS, LUMA
@@ -99,7 +98,7 @@ class _Fuse(nn.Module):
         return total.clamp(0, HIDDEN_MAX)
 
 
-class SwiftEntropy(nn.Module):
+class SwiftEntropy(TableModule):
     """Codes the symbols of a P frame, (N, 96, h, w)."""
 
     def __init__(self, width: int = 64) -> None:
@@ -179,19 +178,9 @@ class SwiftEntropy(nn.Module):
         return coded
 
     def freeze(self) -> None:
-        """Fix everything that a decoder needs as integers."""
+        super().freeze()
         for table in (*self.flag_base, self.base_index):
             table.freeze()
-        self.flag_distribution.freeze()
-        self.distribution.freeze()
-
-    def tables(self) -> dict[str, CdfTables]:
-        """The frozen integer tables by name."""
-        return {"flags": self.flag_distribution.cdf, "values": self.distribution.cdf}
-
-    def set_tables(self, tables: dict[str, CdfTables]) -> None:
-        self.flag_distribution.set_cdf(tables["flags"])
-        self.distribution.set_cdf(tables["values"])
 
 
 def _former_groups(k: int) -> tuple[tuple[int, int], ...]:

@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvc.coding import CdfTables
-from lvc.entropy.distributions import TableDistribution
+from lvc.entropy.distributions import TableDistribution, TableModule
 from lvc.entropy.symbols import SymbolCoder
 from lvc.ops.integer import IntConv2d
 from lvc.types import MAX_QUALITY
@@ -82,7 +81,7 @@ AREAS = ("none", "coded", "all")
 Where nothing is coded, the prediction has been filtered before; to do it again and again wears texture off."""
 
 
-class SwiftFilter(nn.Module):
+class SwiftFilter(TableModule):
     """(N, 54, h, w) as of filter_input -> (N, 24, h, w), corrections of cells in units of 2**-8 steps."""
 
     def __init__(self, width: int = 48, layers: int = 3) -> None:
@@ -112,17 +111,6 @@ class SwiftFilter(nn.Module):
             if not coder.symbols(wanted, one * _EVEN, one > 0, self.flag_distribution):
                 return value - 1
         return 2
-
-    def freeze(self) -> None:
-        """Fix everything that a decoder needs as integers."""
-        self.flag_distribution.freeze()
-
-    def tables(self) -> dict[str, CdfTables]:
-        """The frozen integer tables by name."""
-        return {"flags": self.flag_distribution.cdf}
-
-    def set_tables(self, tables: dict[str, CdfTables]) -> None:
-        self.flag_distribution.set_cdf(tables["flags"])
 
 
 def corrected(decoded: Tensor, correction: Tensor, steps: Tensor) -> Tensor:

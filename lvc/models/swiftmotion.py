@@ -22,8 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from lvc.coding import CdfTables
-from lvc.entropy.distributions import TableDistribution
+from lvc.entropy.distributions import TableDistribution, TableModule
 from lvc.entropy.scales import N_SCALES
 from lvc.entropy.symbols import SymbolCoder
 from lvc.models.swift import log_magnitudes
@@ -90,7 +89,7 @@ class CompoundContext:
     quality: int
 
 
-class SwiftMotion(nn.Module):
+class SwiftMotion(TableModule):
     """Codes a field and its squares; with two references, also which squares are predicted by both."""
 
     def __init__(self, width: int = 48, references: int = 1) -> None:
@@ -173,19 +172,6 @@ class SwiftMotion(nn.Module):
             return np.asarray(coded[0, 0, 0].numpy() > 0)
 
         return go_through_compound(context, flags)
-
-    def freeze(self) -> None:
-        """Fix everything that a decoder needs as integers."""
-        self.flag_distribution.freeze()
-        self.distribution.freeze()
-
-    def tables(self) -> dict[str, CdfTables]:
-        """The frozen integer tables by name."""
-        return {"flags": self.flag_distribution.cdf, "values": self.distribution.cdf}
-
-    def set_tables(self, tables: dict[str, CdfTables]) -> None:
-        self.flag_distribution.set_cdf(tables["flags"])
-        self.distribution.set_cdf(tables["values"])
 
 
 class _State:

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvc.coding import CdfTables
-from lvc.entropy.distributions import TableDistribution
+from lvc.entropy.distributions import TableDistribution, TableModule
 from lvc.entropy.scales import N_SCALES
 from lvc.entropy.symbols import SymbolCoder
 from lvc.models.swift import LUMA_GROUPS, SwiftContext
@@ -28,7 +27,7 @@ _SUM_SHIFTS = (2, 3, 5, 6)
 """Of the sums over the channels of each group of luma coefficients."""
 
 
-class SwiftSizes(nn.Module):
+class SwiftSizes(TableModule):
     """Codes a map of transform sizes."""
 
     def __init__(self, width: int = 32) -> None:
@@ -110,17 +109,6 @@ class SwiftSizes(nn.Module):
         quality = context.quality.float()[:, None, None, None].expand(-1, 1, rows, columns)
         more = [(mean(former_sizes) >= size) * float(_MAX) for size in LEVELS]
         return torch.cat([*parts, *more, constant, quality], 1).clamp(0, _MAX)
-
-    def freeze(self) -> None:
-        """Fix everything that a decoder needs as integers."""
-        self.flag_distribution.freeze()
-
-    def tables(self) -> dict[str, CdfTables]:
-        """The frozen integer tables by name."""
-        return {"flags": self.flag_distribution.cdf}
-
-    def set_tables(self, tables: dict[str, CdfTables]) -> None:
-        self.flag_distribution.set_cdf(tables["flags"])
 
 
 def _neighbours(x: Tensor) -> tuple[Tensor, ...]:
