@@ -188,13 +188,11 @@ def encode(src: PathLike, dst: PathLike, *, codec: str = "swift", quality: int |
         WeightsError: the codec's weights are missing or damaged.
     """
     configured = open_codec(codec)
-    if sum(value is not None for value in (quality, bitrate, target_size)) > 1:
-        raise UsageError("quality, bitrate and target size exclude each other")
     size_limit = None if target_size is None else parse_target_size(target_size)
     options = configured.options(EncodeOptions(
         quality=32 if quality is None else quality, intra_period=intra_period, threads=threads,
         bitrate=None if bitrate is None else parse_bitrate(bitrate)))
-    if options.bitrate is not None and (quality is not None or size_limit is not None):
+    if sum(value is not None for value in (quality, options.bitrate, size_limit)) > 1:  # a codec string may have one
         raise UsageError("quality, bitrate and target size exclude each other")
     asked_bitrate = options.bitrate
     _check_different(src, dst)
