@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lvc.codecs.swiftframe import _LOG, WINDOW, Planes, Sizes, size_aux, where_filled
+from lvc.codecs.swiftframe import _LOG, SECOND_AUX, WINDOW, Planes, Sizes, second_aux, size_aux, where_filled
 from lvc.codecs.swiftquant import ROUNDING, _weights, best_sizes, weighted_error
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.symbols import DirectCoder
@@ -49,6 +49,27 @@ class Reference:
     sizes: Sizes | None = None
 
 
+@dataclass(frozen=True)
+class CodedResidual:
+    """The residual of a frame as it was coded.
+
+    Attributes:
+        reference: what the frame decodes to.
+        predicted: planes of its prediction.
+        fixed_context: what the symbols would be coded by if all transforms were 8x8; the sizes are coded by it.
+        context: what the symbols were coded by.
+        symbols: int16 (h, w, 96).
+        decoded: planes before the in-loop filter.
+    """
+
+    reference: Reference
+    predicted: Planes
+    fixed_context: FrameContext
+    context: FrameContext
+    symbols: Symbols
+    decoded: Planes
+
+
 class InterCoder:
     """Codes P frames, given their motion, with the weights that a model has now.
 
@@ -65,38 +86,39 @@ class InterCoder:
         self._weights = np.ascontiguousarray(_weights()[:, 0, 0].numpy())
 
     def code(self, coder: DirectCoder, reference: Reference, field: Field, squares: Sizes, quality: int, *,
-             second: Second | None = None, current: Planes | None = None, try_sizes: bool = True) -> Reference:
-        """Code the residual of a frame; returns what it decodes to.
+             second: Second | None = None, difference: npt.NDArray[np.integer] | None = None,
+             current: Planes | None = None, try_sizes: bool = True) -> CodedResidual:
+        """Code the residual of a frame.
 
         Args:
             coder: writes or reads.
             reference: the frame before.
             field, squares: the motion, as coded.
             quality: 0..63.
-            second: another reference.
+            second: another reference. difference: with it, that of lvc.models.swiftmotion.CompoundContext.
             current: the frame, of whole blocks; None when reading.
             try_sizes: whether the encoder looks for transform sizes; all are 8x8 otherwise.
         """
         networks, threads = self.networks, self.threads
-        planes = predict(reference.planes, field, second=second, window=WINDOW)
-        frame = _Frame(reference, planes, field, quality, threads)
+        predicted = predict(reference.planes, field, second=second, window=WINDOW)
+        frame = PredictedFrame(reference, predicted, field, quality, second_aux(field, second, difference), threads)
         sizes = None
         if current is not None:
-            sizes = (self._choose_sizes(frame, current, squares, reference.sizes) if try_sizes
+            sizes = (self.choose_sizes(frame, current, squares, reference.sizes) if try_sizes
                      else np.full(squares.shape, 8, np.uint8))
         sizes = networks.sizes.code(coder, sizes, frame.context, squares, reference.sizes)
         context = frame.context_of(sizes)
         symbols = None
         if current is not None:
-            symbols, _ = self._choose(frame.residual(current, sizes), context)
+            symbols, _ = self.choose(frame.residual(current, sizes), context)
         symbols, known = networks.entropy.code(coder, symbols, context)
-        planes = reconstruct(planes, symbols, frame.step, sizes, threads)
+        planes = decoded = reconstruct(predicted, symbols, frame.step, sizes, threads)
         if networks.filter is not None:
-            planes = self._filter(networks.filter, coder, frame, planes, symbols, sizes, current)
-        return Reference(planes, known, sizes)
+            planes = self._filter(networks.filter, coder, frame, decoded, symbols, sizes, current)
+        return CodedResidual(Reference(planes, known, sizes), predicted, frame.context, context, symbols, decoded)
 
     @staticmethod
-    def _filter(network: FilterInference, coder: DirectCoder, frame: _Frame, decoded: Planes, symbols: Symbols,
+    def _filter(network: FilterInference, coder: DirectCoder, frame: PredictedFrame, decoded: Planes, symbols: Symbols,
                 sizes: Sizes, current: Planes | None) -> Planes:
         @functools.cache
         def planes(area: int) -> Planes:
@@ -111,22 +133,22 @@ class InterCoder:
             best = min(range(len(AREAS)), key=lambda area: weighted_error(planes(area), current))
         return planes(network.code_area(coder, best))
 
-    def _choose(self, coefficients: npt.NDArray[np.float32],
-                context: FrameContext) -> tuple[Symbols, npt.NDArray[np.float32]]:
+    def choose(self, coefficients: npt.NDArray[np.float32],
+               context: FrameContext) -> tuple[Symbols, npt.NDArray[np.float32]]:
         """As lvc.codecs.swiftquant.choose_symbols: symbols (h, w, 96) and their cost (h, w)."""
-        guess = (np.sign(coefficients) * np.floor(np.abs(coefficients) + np.float32(ROUNDING))).astype(np.int16)
-        flag_index, index = self.networks.entropy.indices(guess, context)
+        flag_index, index = self.networks.entropy.indices(first_guess(coefficients), context)
         edges = (0, *(b for _, b in GROUPS))
         return _nets.choose(coefficients, index, flag_index, edges, len(LUMA_GROUPS), self._value_bits,
                             self._flag_bits, self._weights, self.threads)
 
-    def _choose_sizes(self, frame: _Frame, current: Planes, motion_sizes: Sizes, former: Sizes | None) -> Sizes:
+    def choose_sizes(self, frame: PredictedFrame, current: Planes, motion_sizes: Sizes,
+                     former: Sizes | None) -> Sizes:
         """As lvc.codecs.swiftquant.choose_sizes."""
         flags = self.model.sizes.flag_distribution
 
         def cost(size: int) -> Tensor:
             sizes = np.full(motion_sizes.shape, size, np.uint8)
-            return torch.from_numpy(self._choose(frame.residual(current, sizes), frame.context_of(sizes))[1])
+            return torch.from_numpy(self.choose(frame.residual(current, sizes), frame.context_of(sizes))[1])
 
         def flag_bits(size: int) -> Tensor:
             index = self.networks.sizes.index(frame.context, motion_sizes, former, size)
@@ -135,7 +157,7 @@ class InterCoder:
         return best_sizes(cost, flag_bits, motion_sizes.shape)
 
 
-class _Frame:
+class PredictedFrame:
     """The prediction of a frame, and what its residual is coded by.
 
     Attributes:
@@ -143,13 +165,15 @@ class _Frame:
         context: if all transforms are 8x8.
     """
 
-    def __init__(self, reference: Reference, planes: Planes, field: Field, quality: int, threads: int) -> None:
+    def __init__(self, reference: Reference, planes: Planes, field: Field, quality: int,
+                 second: npt.NDArray[np.uint8], threads: int) -> None:
         self.planes, self.quality, self.step, self._threads = planes, quality, quantizer_step(quality), threads
         self._coefficients = forward_dct(planes, threads=threads)
         prediction = magnitude_context(self._coefficients, self.step, threads)
         former = (np.zeros_like(prediction) if reference.context is None
                   else _nets.displaced(reference.context, field))
         aux = _aux(reference, planes, field, quality)
+        aux[:, :, SECOND_AUX] = second.transpose(1, 2, 0)
         aux[:, :, -SIZE_AUX:] = _size_aux(np.full(field.shape[1:], 8, np.uint8))
         self.context = FrameContext(prediction, former, aux, quality)
 
@@ -175,6 +199,12 @@ class _Frame:
                 out = forward_dct(planes, minus, size, blocks=blocks, out=out, threads=self._threads)
         assert out is not None
         return out
+
+
+def first_guess(coefficients: npt.NDArray[np.float32]) -> Symbols:
+    """As lvc.codecs.swiftquant.first_guess, of any shape."""
+    magnitudes = np.floor(np.abs(coefficients) + np.float32(ROUNDING))
+    return np.asarray(np.sign(coefficients) * magnitudes, np.int16)
 
 
 @torch.no_grad()

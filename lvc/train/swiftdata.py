@@ -4,7 +4,7 @@ The decoder of swift is all integer and its symbols are given, so a network lear
 would learn inside the encoder. A recording is a folder:
 
 ``frames.bin``
-    uint8, for each coded frame [h, w, 586] at 1/8 of the luma resolution, frames of a clip in the order of
+    uint8, for each coded frame [h, w, 588] at 1/8 of the luma resolution, frames of a clip in the order of
     coding. The channels of a position are, one after the other:
 
     ========  =====  ===============================================================================
@@ -13,15 +13,16 @@ would learn inside the encoder. A recording is a folder:
     96        uint8  ``SwiftContext.prediction``
     96        int8   symbols, limited to -127..127
     96        uint8  ``SwiftContext.former``
-    10        uint8  ``SwiftContext.aux``
+    12        uint8  ``SwiftContext.aux``
     96        uint8  samples decoded, before the in-loop filter: 64 of luma, 16 of U, 16 of V, row by row
     96        uint8  samples predicted
     96        uint8  samples of the source
     ========  =====  ===============================================================================
 
-``vectors.bin``, ``splits.bin``, ``joins.bin`` (one file for each network of lvc.models.swiftmotion and swiftsizes)
-    a row for each time that the network was asked: its inputs (int8), then the symbols that were coded with
-    its outputs (int16, little endian; NOT_CODED where nothing was).
+``vectors.bin``, ``splits.bin``, ``compound.bin``, ``joins.bin``
+    one file for each network of lvc.models.swiftmotion and swiftsizes, as far as the model has it: a row for each
+    time that it was asked, its inputs (int8), then the symbols that were coded with its outputs (int16, little
+    endian; NOT_CODED where nothing was).
 
 ``recording.json``
     what the recording was made of and how ("identity"), the rows of the motion files ("motion"), and for each
@@ -42,14 +43,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lvc.codecs.swiftframe import Planes, Prediction
+from lvc.codecs.swiftcoding import CodedResidual
+from lvc.codecs.swiftframe import Planes
 from lvc.errors import UsageError, VideoError
 from lvc.models.swift import AUX, SwiftContext
 from lvc.models.swiftfilter import SIZE_AUX, filter_input, to_cells
 from lvc.ops.blockdct import COEFFICIENTS, LUMA, SIZES, quantizer_step
 from lvc.ops.blockmotion import BLOCK
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 
 NOT_CODED = -(2**15)
 """In place of a symbol of motion that the stream does not hold."""
@@ -119,19 +121,14 @@ def _blocks(planes: Planes) -> Bytes:
     return np.concatenate(parts, 2)
 
 
-def pack_frame(prediction: Prediction, symbols: Tensor, decoded: Planes, source: Planes) -> Bytes:
-    """What is kept of a frame: uint8 [h, w, 586].
-
-    Args:
-        symbols: (96, h, w) as coded. decoded: before the in-loop filter.
-    """
-    _, h, w = symbols.shape
+def pack_frame(coded: CodedResidual, source: Planes) -> Bytes:
+    """What is kept of a frame: uint8 [h, w, 588]. ``source``: planes of whole blocks."""
+    h, w, _ = coded.symbols.shape
     record = np.empty((h, w, CHANNELS), np.uint8)
     for name in ("prediction", "former", "aux"):
-        record[..., _PLACES[name]] = getattr(prediction.context, name)[0].to(torch.uint8).permute(1, 2, 0).numpy()
-    signed = symbols.clamp(-127, 127).to(torch.int8).permute(1, 2, 0)
-    record[..., _PLACES["symbols"]] = signed.contiguous().numpy().view(np.uint8)
-    for name, planes in (("decoded", decoded), ("predicted", prediction.planes), ("source", source)):
+        record[..., _PLACES[name]] = getattr(coded.context, name)
+    record[..., _PLACES["symbols"]] = np.clip(coded.symbols, -127, 127).astype(np.int8).view(np.uint8)
+    for name, planes in (("decoded", coded.decoded), ("predicted", coded.predicted), ("source", source)):
         record[..., _PLACES[name]] = _blocks(planes)
     return record
 
@@ -141,7 +138,7 @@ class Crops:
     """Parts of recorded frames.
 
     Attributes:
-        records: uint8 [N, h, w, 586].
+        records: uint8 [N, h, w, 588].
     """
 
     records: Bytes
@@ -222,7 +219,7 @@ class Recording:
         self._row_starts = {name: np.array([c.rows[name][0] for c in self.clips]) for name in self.motion}
 
     def frame(self, clip: int, frame: int) -> Bytes:
-        """View of a frame of the clip at a place in ``clips``: uint8 [h, w, 586]."""
+        """View of a frame of the clip at a place in ``clips``: uint8 [h, w, 588]."""
         c = self.clips[clip]
         start = c.offset + frame * c.frame_bytes
         return self._frames[start : start + c.frame_bytes].reshape(c.height, c.width, CHANNELS)

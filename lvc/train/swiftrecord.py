@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -20,17 +21,19 @@ from tqdm import tqdm
 from lvc import __version__
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.neural import hevc_qp
-from lvc.codecs.swift import CASCADE, SEARCH_LAGRANGIAN, frame_quality
-from lvc.codecs.swiftframe import WINDOW, Reference, Sizes, pad_to_blocks, predict_frame, size_map
-from lvc.codecs.swiftquant import choose_sizes, choose_symbols, first_guess
+from lvc.codecs.swiftcoding import InterCoder, PredictedFrame, first_guess
+from lvc.codecs.swiftframe import Planes, Sizes, pad_to_blocks, size_map
+from lvc.codecs.swiftstate import CASCADE, InterFrame, InterState, frame_quality
 from lvc.entropy.distributions import TableDistribution
+from lvc.entropy.symbols import Integers
 from lvc.errors import VideoError
 from lvc.models.swift import AUX, SwiftContext
+from lvc.models.swiftinference import FrameContext, Symbols
 from lvc.models.swiftmodel import SwiftModel
-from lvc.models.swiftmotion import SwiftMotion
+from lvc.models.swiftmotion import Bools, CompoundContext, SwiftMotion
 from lvc.models.swiftsizes import SwiftSizes
-from lvc.ops.blockdct import COEFFICIENTS, quantizer_step
-from lvc.ops.blockmotion import Field, field_shape, search
+from lvc.ops.blockdct import COEFFICIENTS
+from lvc.ops.blockmotion import Field, field_shape
 from lvc.train.cache import Clip, FrameStore, write_json
 from lvc.train.recipe import Stage
 from lvc.train.swiftdata import (
@@ -43,7 +46,7 @@ from lvc.train.swiftdata import (
     index_of,
     pack_frame,
 )
-from lvc.types import Frame
+from lvc.types import Frame, VideoInfo
 
 Rows = dict[str, list[npt.NDArray[np.void]]]
 
@@ -66,10 +69,13 @@ class RowRecorder:
     A symbol coder (lvc.entropy.symbols) that also hears what the networks' stand-ins are asked. Which symbols
     belong to which output is seen from the order of the calls; what the model adds to outputs, from the indices,
     as all outputs are zero.
+
+    Args:
+        references: of a P frame, 1 or 2.
     """
 
-    def __init__(self) -> None:
-        self.motion, self.sizes = SwiftMotion(), SwiftSizes()
+    def __init__(self, references: int) -> None:
+        self.motion, self.sizes = SwiftMotion(references=references), SwiftSizes()
         self._names: dict[int, str] = {}
         for model in (self.motion, self.sizes):
             self._names.update((id(module), name) for name, module in model.named_modules()
@@ -80,12 +86,30 @@ class RowRecorder:
         self.layouts: dict[str, MotionLayout] = {}
         self._asked: list[tuple[str, Tensor, list[tuple[str, float, Tensor]]]] = []
         # One square is enough to have every network asked, which tells the layouts.
-        nothing, square = torch.zeros(1, 1, 4, 4), np.full((4, 4), 32, np.uint8)
-        self.motion(self, np.zeros((2, 4, 4), np.int16), square, (4, 4), 0, None, None)
-        context = SwiftContext(*(nothing.expand(-1, n, -1, -1) for n in (COEFFICIENTS, COEFFICIENTS, AUX)),
-                               torch.tensor([0]))
-        self.sizes(self, size_map(square), context, size_map(square), None)
+        field, square = np.zeros((2, 4, 4), np.int16), np.full((4, 4), 32, np.uint8)
+        compound = CompoundContext(field, square, field, np.zeros((4, 4), np.int64), None, 2, 0)
+        context = FrameContext(*(np.zeros((4, 4, n), np.uint8) for n in (COEFFICIENTS, COEFFICIENTS, AUX)), 0)
+        self.code(field, square, 0, None, None)
+        if references > 1:
+            self.code_compound(np.zeros((4, 4), np.bool_), compound)
+        self.code_sizes(square, context, square, None)
         self.take()
+
+    def code(self, field: Field, squares: Sizes, quality: int, former: Field | None,
+             former_squares: Sizes | None) -> None:
+        """Motion, as of SwiftMotion."""
+        self.motion(self, field, squares, squares.shape, quality, former, former_squares)
+
+    def code_compound(self, compound: Bools, context: CompoundContext) -> None:
+        """The flags of the second reference, as of SwiftMotion.code_compound."""
+        self.motion.code_compound(self, compound, context)
+
+    def code_sizes(self, sizes: Sizes, context: FrameContext, squares: Sizes, former: Sizes | None) -> None:
+        """Transform sizes, as of SwiftSizes. ``context``: if all were 8x8; ``squares``: of motion."""
+        parts = (torch.from_numpy(part).permute(2, 0, 1)[None].float()
+                 for part in (context.prediction, context.former, context.aux))
+        self.sizes(self, size_map(sizes), SwiftContext(*parts, torch.tensor([context.quality])), size_map(squares),
+                   None if former is None else size_map(former))
 
     def begin(self, name: str, inputs: Tensor) -> None:
         """A network is asked: inputs (1, F, h, w)."""
@@ -136,13 +160,37 @@ def identity_of(store: FrameStore, model: SwiftModel, stage: Stage, seed: tuple[
             "quantizer": stage.quantizer, "effort": stage.effort, "networks": networks.hexdigest()[:16]}
 
 
+class _NoCoder:
+    """A coder (lvc.entropy.symbols.DirectCoder) that codes nothing."""
+
+    def code(self, values: Integers | None, index: npt.NDArray[np.uint8], distribution: TableDistribution) -> Integers:
+        assert values is not None
+        return values
+
+
+class _RoundingCoder(InterCoder):
+    """Asks no network but the filter: any transform sizes, symbols by plain rounding."""
+
+    def __init__(self, model: SwiftModel, rng: np.random.Generator) -> None:
+        super().__init__(model)
+        self._rng = rng
+
+    def choose_sizes(self, frame: PredictedFrame, current: Planes, motion_sizes: Sizes,
+                     former: Sizes | None) -> Sizes:
+        return random_sizes(self._rng, motion_sizes.shape)
+
+    def choose(self, coefficients: npt.NDArray[np.float32],
+               context: FrameContext) -> tuple[Symbols, npt.NDArray[np.float32]]:
+        return first_guess(coefficients), np.zeros(coefficients.shape[:2], np.float32)
+
+
 class _Encoder:
     """Codes clips and keeps what there is to learn; one for each thread."""
 
     def __init__(self, store: FrameStore, model: SwiftModel, stage: Stage, seed: tuple[int, int]) -> None:
         self.store, self.model, self.stage, self.seed = store, model, stage, seed
         self.hevc = HevcIntra("ultrafast")
-        self.rows = RowRecorder()
+        self.rows = RowRecorder(model.config.references)
 
     def quality(self, rng: np.random.Generator) -> int:
         low, high = self.stage.qualities
@@ -150,7 +198,7 @@ class _Encoder:
 
     @torch.inference_mode()
     def clip(self, number: int, frames: npt.NDArray[np.uint8]) -> tuple[int, Rows]:
-        """Code a clip into ``frames`` [n, h, w, 586]; returns its quality and the rows of its motion."""
+        """Code a clip into ``frames`` [n, h, w, 588]; returns its quality and the rows of its motion."""
         rng = np.random.default_rng((*self.seed, number))
         base = self.quality(rng)
         planes = self.store.planes(number)
@@ -159,40 +207,33 @@ class _Encoder:
         flips = tuple(-1 if flip else 1 for flip in rng.random(3) < 0.5)
         source = [tuple(np.ascontiguousarray(p[at, :: flips[1], :: flips[2]]) for p in planes)
                   for at in order[:: flips[0]]]
-        phase = int(rng.integers(len(CASCADE)))  # clips are short, and all places of the cascade must be met
         start = Frame(*source[0])
-        intra = self.hevc.decode(self.hevc.encode(start, hevc_qp(base)), start.width, start.height)
-        reference = Reference(pad_to_blocks(intra.planes))
-        field: Field | None = None
-        sizes: Sizes | None = None
+        coder = InterCoder(self.model) if self.stage.quantizer == "rdo" else _RoundingCoder(self.model, rng)
+        state = InterState(coder, VideoInfo(start.width, start.height))
+        state.intra(self.hevc.decode(self.hevc.encode(start, hevc_qp(base)), start.width, start.height))
+        state.place = int(rng.integers(len(CASCADE)))  # clips are short, and all places of the cascade must be met
         rows: Rows = {name: [] for name in self.rows.layouts}
         for place, current in enumerate(map(pad_to_blocks, source[1:])):
-            quality = frame_quality(base, place + 1 + phase)
-            found = search(current[0], reference.planes[0], SEARCH_LAGRANGIAN * quantizer_step(quality) / 16,
-                           previous=field, window=WINDOW, effort=self.stage.effort)
-            self.rows.motion(self.rows, found.vectors, found.sizes, found.sizes.shape, quality, field, sizes)
-            field, sizes = found.vectors, found.sizes
-            prediction = predict_frame(reference, field, quality)
-            former = reference.sizes
-            if self.stage.quantizer == "rdo":
-                transforms = choose_sizes(self.model, prediction, current, sizes, former)
-            else:
-                transforms = random_sizes(rng, sizes.shape)
-            self.rows.sizes(self.rows, size_map(transforms), prediction.context, size_map(sizes),
-                            None if former is None else size_map(former))
-            prediction = prediction.with_sizes(transforms)
-            coefficients = prediction.residual(current)
-            if self.stage.quantizer == "rdo":
-                symbols, _ = choose_symbols(self.model.entropy, coefficients, prediction.context)
-            else:
-                symbols = first_guess(coefficients)
-            decoded = prediction.decoded(symbols)
-            frames[place] = pack_frame(prediction, symbols, decoded, current)
-            planes = decoded if self.model.filter is None else prediction.filtered(decoded, self.model.filter)
-            reference = Reference(planes, symbols, transforms)
-            for name, more in self.rows.take().items():
+            quality = frame_quality(base, state.place + 1)
+            former = copy.copy(state)
+            coded = state.inter(_NoCoder(), quality, current, state.search(current, quality, self.stage.effort))
+            frames[place] = pack_frame(coded.residual, current)
+            for name, more in self._rows(former, state, coded).items():
                 rows[name] += more
         return base, rows
+
+    def _rows(self, former: InterState, state: InterState, coded: InterFrame) -> Rows:
+        """What motion and sizes are coded by, between two states."""
+        residual = coded.residual
+        assert former.reference is not None
+        assert state.field is not None
+        assert state.sizes is not None
+        assert residual.reference.sizes is not None
+        self.rows.code(state.field, state.sizes, residual.context.quality, former.field, former.sizes)
+        if coded.compound is not None:
+            self.rows.code_compound(*coded.compound)
+        self.rows.code_sizes(residual.reference.sizes, residual.fixed_context, state.sizes, former.reference.sizes)
+        return self.rows.take()
 
 
 def random_sizes(rng: np.random.Generator, shape: tuple[int, int]) -> Sizes:
@@ -235,7 +276,7 @@ def record(cache: Path, folder: Path, model: SwiftModel, stage: Stage, seed: tup
     torch.set_num_threads(1)  # the clips are the parallel part
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _Writer(store, folder, identity, stage).run(
+        _Writer(store, folder, identity, stage, model.config.references).run(
             lambda: _Encoder(store, model, stage, seed), workers or threads, progress)
     except OSError as error:
         raise VideoError(f"cannot write the recording {folder}: {error}") from error
@@ -247,9 +288,10 @@ def record(cache: Path, folder: Path, model: SwiftModel, stage: Stage, seed: tup
 class _Writer:
     """The files of a recording on their way, and a journal of the clips that are in them."""
 
-    def __init__(self, store: FrameStore, folder: Path, identity: dict[str, Any], stage: Stage) -> None:
+    def __init__(self, store: FrameStore, folder: Path, identity: dict[str, Any], stage: Stage,
+                 references: int) -> None:
         self.folder, self.identity = folder, identity
-        self.motion = RowRecorder().layouts
+        self.motion = RowRecorder(references).layouts
         self.journal = folder / "recording.part.jsonl"
         self.shapes, self.offsets, total = [], [], 0
         for clip in store.manifest.clips:

@@ -32,8 +32,8 @@ and each row of a table is met by a few symbols only."""
 WEIGHT_ROOM = 0.49
 """Weights that a network which learns with integers may grow to, at least: they start smaller."""
 
-ROWS = {"motion": ("vectors", "splits"), "sizes": ("joins",)}
-"""Files of a recording that a model learns from."""
+ROWS = {"motion": ("vectors", "splits", "compound"), "sizes": ("joins",)}
+"""Files of a recording that a model learns from, as far as there are such."""
 
 
 def swift_model(config: SwiftConfig, averaged: State) -> SwiftModel:
@@ -108,7 +108,7 @@ class SwiftTask:
         recording = self._recording
         assert recording is not None
         if stage.model in ROWS:
-            if not any(recording.n_rows[name] for name in ROWS[stage.model]):
+            if not any(recording.n_rows.get(name) for name in ROWS[stage.model]):
                 raise UsageError(f"stage {stage.name}: the clips are too small to learn {stage.model} from")
             return ahead(lambda step: self._motion_rows(recording, stage, index, step), start)
         recording.check_crop(stage.crop)  # now, not in the background
@@ -119,7 +119,7 @@ class SwiftTask:
 
     def _motion_rows(self, recording: Recording, stage: Stage, index: int, step: int) -> MotionBatch:
         rng = self._rng(index, step)
-        names = ROWS[stage.model]
+        names = [name for name in ROWS[stage.model] if recording.n_rows.get(name)]
         most = max(recording.n_rows[name] for name in names)
         batch: MotionBatch = {}
         for name in names:

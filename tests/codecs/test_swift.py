@@ -19,8 +19,9 @@ import torch
 
 from lvc.bitstream import StreamHeader
 from lvc.codecs import codec_for_header, open_codec
-from lvc.codecs.swift import CASCADE, SwiftCodec, SwiftDecoder, SwiftEncoder, frame_quality, load_swift
+from lvc.codecs.swift import SwiftCodec, SwiftDecoder, SwiftEncoder, load_swift
 from lvc.codecs.swiftcoding import InterCoder
+from lvc.codecs.swiftstate import CASCADE, frame_quality
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
 from lvc.models.swiftinference import FilterInference
 from lvc.ops.blockmotion import MAX_EFFORT
@@ -125,8 +126,8 @@ def test_every_effort_decodes(codec: SwiftCodec, textured_frames: FrameMaker, ef
     """Without effort, all transforms are 8x8; with it, those that were found best, and the decoder knows them."""
     tree, asked = np.full((9, 9), 8, np.uint8), []
     tree[:4, :4], tree[4:6, 6:8] = 32, 16
-    inner = InterCoder._choose_sizes
-    monkeypatch.setattr(InterCoder, "_choose_sizes", lambda *given: asked.append(inner(*given)) or tree)
+    inner = InterCoder.choose_sizes
+    monkeypatch.setattr(InterCoder, "choose_sizes", lambda *given: asked.append(inner(*given)) or tree)
     frames = textured_frames(3, 72, 68)
     packets, decoder = encode(codec, frames, quality=20, params={"effort": str(effort)})
     decoded = []

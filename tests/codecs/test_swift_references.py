@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from lvc.bitstream import StreamHeader
-from lvc.codecs.swift import ANCHORS, SwiftCodec, SwiftDecoder, SwiftEncoder
+from lvc.codecs.swift import SwiftCodec, SwiftDecoder, SwiftEncoder
+from lvc.codecs.swiftstate import ANCHORS
 from lvc.errors import CorruptStreamError
 from lvc.models.swiftmodel import SwiftModel
 from lvc.types import EncodeOptions, Frame, VideoInfo
@@ -53,18 +54,18 @@ def test_round_trip_of_two_references(
         kept[place] = encoder._state.reference.planes[0].copy()
         for state in (encoder._state, decoder._state):
             if place == 0:
-                assert state.anchor is None
-                assert state.compound is None
+                assert state._anchor is None
+                assert state._compound is None
                 continue
-            assert state.anchor is not None
+            assert state._anchor is not None
             expected = (place - 1) // ANCHORS * ANCHORS
-            assert state.anchor.age == place + 1 - expected
-            np.testing.assert_array_equal(state.anchor.planes[0], kept[expected])
-            assert (state.compound is None) == (place == 1)
+            assert state._anchor.age == place + 1 - expected
+            np.testing.assert_array_equal(state._anchor.planes[0], kept[expected])
+            assert (state._compound is None) == (place == 1)
         if place > 1:
-            np.testing.assert_array_equal(encoder._state.compound, decoder._state.compound)
-            np.testing.assert_array_equal(encoder._state.anchor.field, decoder._state.anchor.field)
-            used += int(encoder._state.compound.sum())
+            np.testing.assert_array_equal(encoder._state._compound, decoder._state._compound)
+            np.testing.assert_array_equal(encoder._state._anchor.field, decoder._state._anchor.field)
+            used += int(encoder._state._compound.sum())
     assert used or width < 17
 
 
@@ -74,8 +75,8 @@ def test_one_reference_has_no_second(make_swift: Callable[..., SwiftModel], tmp_
     encoder, _ = sides(SwiftCodec(load_swift_weights(tmp_path / "one.safetensors")), 24, 24)
     for frame in textured_frames(4, 24, 24):
         encoder.push(frame)
-        assert encoder._state.anchor is None
-        assert encoder._state.compound is None
+        assert encoder._state._anchor is None
+        assert encoder._state._compound is None
 
 
 def test_damaged_streams_of_two_references_end_in_an_error_or_in_frames(

@@ -16,7 +16,7 @@ from lvc.codecs.swiftquant import choose_sizes, choose_symbols, weighted_error
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
 from lvc.models.swiftmodel import SwiftModel
 from lvc.ops import blockdct, blocktransform
-from lvc.ops.blockmotion import search
+from lvc.ops.blockmotion import Second, search
 from lvc.weights import freeze
 
 MakeSwift = Callable[..., SwiftModel]
@@ -54,11 +54,16 @@ def test_frames_are_those_of_the_reference(model: SwiftModel, size: tuple[int, i
     shape = size[0] // 8, size[1] // 8
     used = set()
     motions: list[Any] = [(None, None)]
+    rng = np.random.default_rng(6)
     for k, quality in ((1, 30), (2, 63), (3, 12)):
         motion = search(frames[k][0], theirs.planes[0], 2.0, previous=field, window=WINDOW)
         coder, torch_coder = WriteSymbols(), WriteSymbols()
         field, squares = model.motion(torch_coder, motion.vectors, motion.sizes, shape, quality, field, squares)
-        prediction = predict_frame(theirs, field, quality)
+        second = difference = None
+        if k > 1:
+            second = Second(frames[0], 2 * field, rng.random(shape) < 0.3)
+            difference = rng.integers(0, 5000, shape) ** 2 // 5000
+        prediction = predict_frame(theirs, field, quality, second, difference)
         former = None if theirs.sizes is None else size_map(theirs.sizes)
         chosen = prediction.sizes
         if k > 1:
@@ -82,13 +87,15 @@ def test_frames_are_those_of_the_reference(model: SwiftModel, size: tuple[int, i
         former_motion = motions[-1]
         arguments = shape, quality, *former_motion
         motions.append(inter.networks.motion.code(coder, motion.vectors, motion.sizes, *arguments))
-        ours = inter.code(coder, ours, *motions[-1], quality, current=frames[k], try_sizes=k > 1)
+        both = {"second": second, "difference": difference}
+        ours = inter.code(coder, ours, *motions[-1], quality, **both, current=frames[k], try_sizes=k > 1).reference
         np.testing.assert_array_equal(ours.sizes, chosen)
         data = coder.finish()
         assert data == torch_coder.finish()
         reader = ReadSymbols(data)
         inter = InterCoder(model)
-        read = inter.code(reader, read, *inter.networks.motion.code(reader, None, None, *arguments), quality)
+        motion = inter.networks.motion.code(reader, None, None, *arguments)
+        read = inter.code(reader, read, *motion, quality, **both).reference
         reader.close()
         for expected, a, b in zip(theirs.planes, ours.planes, read.planes, strict=True):
             np.testing.assert_array_equal(a, expected)
@@ -167,7 +174,7 @@ def test_choices_are_those_of_the_reference(model: SwiftModel) -> None:
              for x in (prediction.context.prediction, prediction.context.former, prediction.context.aux))
     context = swiftcoding.FrameContext(*map(np.ascontiguousarray, parts), 40)
     channels_last = np.ascontiguousarray(coefficients.transpose(1, 2, 0), np.float32)
-    ours, our_cost = InterCoder(model, 2)._choose(channels_last, context)
+    ours, our_cost = InterCoder(model, 2).choose(channels_last, context)
     np.testing.assert_array_equal(ours, expected.permute(1, 2, 0).numpy())
     np.testing.assert_array_equal(our_cost, cost.numpy())
     assert 0.05 < (expected != 0).float().mean() < 0.95

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 import lvc.train.swiftrecord as swiftrecord
-from lvc.codecs.swift import CASCADE, frame_quality
-from lvc.codecs.swiftframe import size_map
+from lvc.codecs.swiftcoding import CodedResidual
+from lvc.codecs.swiftframe import size_aux, size_map
+from lvc.codecs.swiftstate import CASCADE, frame_quality
+from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.symbols import EstimateSymbols
 from lvc.errors import UsageError, VideoError
 from lvc.models.swift import AUX, CONTEXT_MAX, SwiftContext
 from lvc.models.swiftfilter import SwiftFilter, corrected, from_cells, to_cells
+from lvc.models.swiftinference import EntropyInference, FrameContext, SwiftInference
 from lvc.models.swiftmodel import SwiftModel
-from lvc.models.swiftmotion import SwiftMotion
+from lvc.models.swiftmotion import CompoundContext, SwiftMotion, go_through_compound
 from lvc.models.swiftsizes import SwiftSizes
 from lvc.ops.blockdct import COEFFICIENTS, quantizer_step
 from lvc.ops.blockmotion import search
@@ -47,7 +50,7 @@ def content(made: Recording) -> list[Any]:
 def test_recordings_depend_on_seed_and_networks_alone(make_recording: MakeRecording, recording: Recording,
                                                       swift_cache: Path, tmp_path: Path) -> None:
     assert len(recording.clips) == 3
-    assert CHANNELS == 586
+    assert CHANNELS == 588
     assert recording.frame(0, 2).shape == (6, 8, CHANNELS)
     assert all(30 <= c.quality <= 50 for c in recording.clips)
     assert content(make_recording(swift_cache, tmp_path / "a", workers=3)) == content(recording)
@@ -138,29 +141,46 @@ def test_recordings_hold_what_the_encoder_had(make_recording: MakeRecording, sma
     torch.nn.init.normal_(model.filter.end.weight, 0.0, 0.1)
     made = make_recording(swift_cache, tmp_path, quantizer=quantizer, effort=0, model=model)
     assert len(seen) == 9
-    for k, (prediction, symbols, decoded, source) in enumerate(seen):
+    loop_filter = SwiftInference(model).filter
+    for k, (coded, source) in enumerate(seen):
         crops = whole(made, k // 3, k % 3)
         got, context = crops.residual()
-        assert torch.equal(got[0], symbols)
-        for name in ("prediction", "former", "aux", "quality"):
-            assert torch.equal(getattr(context, name), getattr(prediction.context, name))
-        assert crops.quality.tolist() == [prediction.quality]
-        for name, planes in (("decoded", decoded), ("predicted", prediction.planes), ("source", source)):
+        np.testing.assert_array_equal(got[0].permute(1, 2, 0).numpy(), coded.symbols)
+        for name in ("prediction", "former", "aux"):
+            np.testing.assert_array_equal(getattr(context, name)[0].permute(1, 2, 0).numpy(),
+                                          getattr(coded.context, name))
+        assert crops.quality.tolist() == context.quality.tolist() == [coded.context.quality]
+        for name, planes in (("decoded", coded.decoded), ("predicted", coded.predicted), ("source", source)):
             for plane, want in zip(from_cells(crops.cells(name)), planes, strict=True):
                 np.testing.assert_array_equal(plane[0, 0].numpy(), want)
-        correction = model.filter(crops.filter_input()).detach()
-        steps = torch.tensor([quantizer_step(prediction.quality)])
-        for plane, want in zip(from_cells(corrected(crops.cells("decoded"), correction, steps)),
-                               prediction.filtered(decoded, model.filter), strict=True):
+        correction, step = model.filter(crops.filter_input()).detach(), quantizer_step(coded.context.quality)
+        aux = size_aux(coded.reference.sizes).transpose(1, 2, 0)
+        for plane, want in zip(from_cells(corrected(crops.cells("decoded"), correction, torch.tensor([step]))),
+                               loop_filter(coded.decoded, coded.predicted, aux, coded.context.quality, step),
+                               strict=True):
             np.testing.assert_array_equal(plane[0, 0].numpy(), want)
-        coder = EstimateSymbols(torch.ones(1))
-        model.entropy(coder, symbols[None], prediction.context)
         loss, figures = entropy_loss(model.entropy, got, context)
-        expected = float(sum(b.sum() for b in coder.bits)) / (64 * 48)
+        expected = coded_bits(model, coded) / (64 * 48)
         assert figures["bpp_flags"] + figures["bpp_coefficients"] == pytest.approx(expected, rel=1e-5)
         assert torch.isfinite(loss)
-    sizes = {int(size) for prediction, *_ in seen for size in np.unique(prediction.sizes)}
+    sizes = {int(size) for coded, _ in seen for size in np.unique(coded.reference.sizes)}
     assert sizes - {8} if quantizer == "rdo" else sizes == {8, 16, 32}
+
+
+@torch.no_grad()
+def coded_bits(model: SwiftModel, coded: CodedResidual) -> float:
+    """By the networks in C++: what the symbols cost."""
+    bits = 0.0
+
+    class Coder:
+        def code(self, values: Any, index: Any, distribution: TableDistribution) -> Any:
+            nonlocal bits
+            given = torch.from_numpy(np.asarray(values, np.float32)), torch.from_numpy(index.astype(np.float32))
+            bits += float(distribution.bits(*given).sum())
+            return values
+
+    EntropyInference(model.entropy).code(Coder(), coded.symbols, coded.context)
+    return bits
 
 
 def test_qualities_follow_the_cascade(recording: Recording) -> None:
@@ -196,21 +216,26 @@ def test_random_sizes_are_trees_within_the_picture() -> None:
 
 def test_rows_of_motion_cost_what_the_model_codes(textured_frames: FrameMaker) -> None:
     torch.manual_seed(2)
-    model = SwiftMotion(8)
-    recorder, rows, bits = RowRecorder(), {}, 0.0
-    frames = textured_frames(4, 160, 104, motion=(6, 2))
-    field = sizes = None
+    model = SwiftMotion(8, references=2)
+    recorder, rows, bits = RowRecorder(2), {}, 0.0
+    frames, rng = textured_frames(4, 160, 104, motion=(6, 2)), np.random.default_rng(0)
+    field = sizes = flags = None
     for one, other in zip(frames[1:], frames, strict=False):
         found = search(one.y, other.y, 4.0)
+        given = found.vectors, found.sizes
         coder = EstimateSymbols(torch.ones(1))
-        model(coder, found.vectors, found.sizes, found.sizes.shape, 33, field, sizes)
+        model(coder, *given, found.sizes.shape, 33, field, sizes)
+        context = CompoundContext(*given, 2 * found.vectors, rng.integers(0, 900, found.sizes.shape), flags, 3, 33)
+        flags = go_through_compound(context, lambda ys, xs, _: rng.random(len(ys)) < 0.4)
+        model.code_compound(coder, flags, context)
         bits += float(sum(b.sum() for b in coder.bits))
-        recorder.motion(recorder, found.vectors, found.sizes, found.sizes.shape, 33, field, sizes)
+        recorder.code(*given, 33, field, sizes)
+        recorder.code_compound(flags, context)
         for name, more in recorder.take().items():
             rows.setdefault(name, []).extend(more)
-        field, sizes = found.vectors, found.sizes
+        field, sizes = given
     batch = {name: (recorder.layouts[name], np.concatenate(parts)) for name, parts in rows.items()}
-    assert set(batch) == {"vectors", "splits"}
+    assert set(batch) == {"vectors", "splits", "compound"}
     loss, figures = motion_loss(model, batch)
     total = sum(figures[f"bits_{name}"] * len(part) for name, (_, part) in batch.items())
     assert total == pytest.approx(bits, rel=1e-5)
@@ -221,23 +246,23 @@ def test_rows_of_motion_cost_what_the_model_codes(textured_frames: FrameMaker) -
 
 def test_rows_of_sizes_cost_what_the_model_codes() -> None:
     torch.manual_seed(2)
-    model, recorder, rng = SwiftSizes(8), RowRecorder(), np.random.default_rng(0)
+    model, recorder, rng = SwiftSizes(8), RowRecorder(1), np.random.default_rng(0)
     bits, rows, squares, former = 0.0, [], 0, None
     for quality in (10, 40):
-        generator = torch.Generator().manual_seed(quality)
-        parts = (torch.randint(0, CONTEXT_MAX + 1, (1, n, 13, 18), generator=generator).float()
-                 for n in (COEFFICIENTS, COEFFICIENTS, AUX))
-        context = SwiftContext(*parts, torch.tensor([quality]))
-        sizes = random_sizes(rng, (13, 18))
-        given = size_map(sizes), context, size_map(random_sizes(rng, (13, 18))), former
+        context = FrameContext(*(rng.integers(0, CONTEXT_MAX + 1, (13, 18, n), np.uint8)
+                                 for n in (COEFFICIENTS, COEFFICIENTS, AUX)), quality)
+        sizes, motion = random_sizes(rng, (13, 18)), random_sizes(rng, (13, 18))
         coder = EstimateSymbols(torch.ones(1))
-        model(coder, *given)
+        parts = (torch.from_numpy(part).permute(2, 0, 1)[None].float()
+                 for part in (context.prediction, context.former, context.aux))
+        model(coder, size_map(sizes), SwiftContext(*parts, torch.tensor([quality])), size_map(motion),
+              None if former is None else size_map(former))
         bits += float(sum(b.sum() for b in coder.bits))
-        recorder.sizes(recorder, *given)
+        recorder.code_sizes(sizes, context, motion, former)
         taken = recorder.take()
         assert set(taken) == {"joins"}
         rows += taken["joins"]
-        former = given[0]
+        former = sizes
         squares += 3 * 4 + int((sizes[:12:2, :18:2] < 32).sum())
     assert sum(map(len, rows)) == squares
     loss, figures = motion_loss(model, {"joins": (recorder.layouts["joins"], np.concatenate(rows))})
@@ -285,7 +310,7 @@ def test_probabilities_learn(small_swift: MakeSwift, recording: Recording) -> No
     model, rng = small_swift(), np.random.default_rng(0)
     crops = recording.crops(rng, (48, 64), 4)
     rows = {name: (layout, recording.rows(name, rng, 60)) for name, layout in recording.motion.items()}
-    assert set(rows) == {"vectors", "splits", "joins"}
+    assert set(rows) == {"vectors", "splits", "compound", "joins"}
     sizes = {"joins": rows.pop("joins")}
     for part, loss_of in ((model.entropy, lambda: entropy_loss(model.entropy, *crops.residual())),
                           (model.motion, lambda: motion_loss(model.motion, rows)),

@@ -1,0 +1,142 @@
+"""What a P frame of swift refers to, and the steps of coding one: the same for encoder, decoder and recordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lvc.codecs.swiftcoding import CodedResidual, InterCoder, Reference
+from lvc.codecs.swiftframe import WINDOW, Planes, Sizes, pad_to_blocks
+from lvc.entropy.symbols import DirectCoder
+from lvc.models.swiftmotion import VECTOR_MAX, Bools, CompoundContext
+from lvc.ops.blockdct import quantizer_step
+from lvc.ops.blockmotion import BLOCK, BlockMotion, Field, Second, chain, disagreement, search
+from lvc.types import MAX_QUALITY, Frame, VideoInfo
+
+SEARCH_LAGRANGIAN = 0.37
+"""SATD a bit of motion is worth, relative to the quantization step (see lvc.ops.blockmotion.search)."""
+
+CASCADE = (5, -1, 1, -1)
+"""Qualities of the P frames relative to the one asked for, by the place in the group of pictures modulo 4: what
+every fourth frame gets is worth more than it costs, since the following ones are predicted from it."""
+
+ANCHORS = len(CASCADE)
+"""Second references are the I frame and every so many frames from it on: those of the best quality."""
+
+
+def frame_quality(quality: int, place: int) -> int:
+    """Quality of the P frame at a place 1, 2, ... in its group of pictures."""
+    return min(MAX_QUALITY, max(0, quality + CASCADE[place % len(CASCADE)]))
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """A second reference: planes of whole blocks, its displacement from the former frame's blocks, its age."""
+
+    planes: Planes
+    field: Field
+    age: int
+
+
+@dataclass(frozen=True)
+class InterFrame:
+    """A P frame as it was coded.
+
+    Attributes:
+        residual: what there is but motion.
+        compound: which blocks take the second reference as well (h, w), and what that was coded by; None where there
+            is no second reference.
+    """
+
+    residual: CodedResidual
+    compound: tuple[Bools, CompoundContext] | None
+
+
+class InterState:
+    """What a P frame refers to; encoder and decoder hold the same.
+
+    Attributes are replaced, never changed in place, so a shallow copy is a branch of its own.
+
+    Args:
+        coder: codes residuals.
+        video: of which the size matters.
+
+    Attributes:
+        reference: the former frame; None before the first I frame.
+        field, sizes: its motion, None after an I frame.
+        place: of the reference, frames since the I frame.
+    """
+
+    def __init__(self, coder: InterCoder, video: VideoInfo) -> None:
+        self.coder, self.video = coder, video
+        self.reference: Reference | None = None
+        self.field: Field | None = None
+        self.sizes: Sizes | None = None
+        self.place = 0
+        self._anchor: _Anchor | None = None
+        self._compound: Bools | None = None
+        self._shape = -(-video.height // BLOCK), -(-video.width // BLOCK)
+
+    def intra(self, frame: Frame) -> None:
+        """An I frame was decoded."""
+        self.reference = Reference(pad_to_blocks(frame.planes))
+        self.field = self.sizes = self._anchor = self._compound = None
+        self.place = 0
+
+    def search(self, current: Planes, quality: int, effort: int, threads: int = 1) -> BlockMotion:
+        """Motion for the next P frame, of whole blocks, by lvc.ops.blockmotion.search."""
+        assert self.reference is not None
+        second = None if self._anchor is None else (self._anchor.planes[0], self._anchor.field)
+        return search(current[0], self.reference.planes[0], SEARCH_LAGRANGIAN * quantizer_step(quality) / 16,
+                      previous=self.field, second=second, window=WINDOW, effort=effort, threads=threads)
+
+    def inter(self, coder: DirectCoder, quality: int, current: Planes | None = None,
+              motion: BlockMotion | None = None, try_sizes: bool = True) -> InterFrame:
+        """Code a P frame: its whole blocks and the motion found for it, or None for both when reading.
+
+        Without try_sizes, all transforms are 8x8.
+        """
+        assert self.reference is not None
+        vectors, sizes = (None, None) if motion is None else (
+            np.clip(motion.vectors, -VECTOR_MAX, VECTOR_MAX), motion.sizes)
+        networks = self.coder.networks
+        self.field, self.sizes = networks.motion.code(coder, vectors, sizes, self._shape, quality, self.field,
+                                                      self.sizes)
+        second = compound = difference = None
+        if self._anchor is not None:
+            context = self._compound_context(self._anchor, quality)
+            self._compound = networks.motion.code_compound(coder, None if motion is None else motion.compound, context)
+            compound = self._compound, context
+            second, difference = Second(self._anchor.planes, context.second, self._compound), context.difference
+        residual = self.coder.code(coder, self.reference, self.field, self.sizes, quality, second=second,
+                                   difference=difference, current=current, try_sizes=try_sizes)
+        self._age(self.reference, self.field)
+        self.reference = residual.reference
+        return InterFrame(residual, compound)
+
+    def _compound_context(self, anchor: _Anchor, quality: int) -> CompoundContext:
+        assert self.reference is not None
+        assert self.field is not None
+        assert self.sizes is not None
+        vectors = chain(self.field, anchor.field)
+        difference = disagreement(self.reference.planes[0], self.field, anchor.planes[0], vectors)
+        return CompoundContext(self.field, self.sizes, vectors, difference * 64 // quantizer_step(quality),
+                               self._compound, anchor.age, quality)
+
+    def _age(self, reference: Reference, field: Field) -> None:
+        """A frame was decoded: its reference becomes the second one of those to come, or that moves further away."""
+        if self.coder.model.config.references > 1:
+            if self.place % ANCHORS == 0:
+                self._anchor = _Anchor(reference.planes, field, 2)
+            elif self._anchor is not None:
+                self._anchor = _Anchor(self._anchor.planes, chain(field, self._anchor.field), self._anchor.age + 1)
+        self.place += 1
+
+    def frame(self, pts: int) -> Frame:
+        """The decoded frame, at the video's size."""
+        assert self.reference is not None
+        width, height = self.video.chroma_size
+        y, u, v = self.reference.planes
+        return Frame(y[: self.video.height, : self.video.width].copy(), u[:height, :width].copy(),
+                     v[:height, :width].copy(), pts)
