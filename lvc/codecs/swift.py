@@ -9,12 +9,11 @@ import torch
 
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
-from lvc.codecs.neural import hevc_qp
 from lvc.codecs.picture import check_size
 from lvc.codecs.ratecontrol import code_frame, rate_controller
 from lvc.codecs.swiftcoding import InterCoder
 from lvc.codecs.swiftframe import pad_to_blocks
-from lvc.codecs.swiftstate import CASCADE, InterState, frame_quality
+from lvc.codecs.swiftstate import CASCADE, InterState, frame_quality, intra_qp, quantizer_passes
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
 from lvc.ops.blockmotion import MAX_EFFORT
@@ -27,7 +26,8 @@ _EFFORT = 2
 class SwiftCodec:
     """swift with its weights.
 
-    Parameter in a codec string: ``effort=0..3``, how hard the encoder looks for motion; from 1 on, for transforms.
+    Parameter in a codec string: ``effort=0..3``, how hard the encoder looks for motion; from 1 on for transforms,
+    too, and from 2 on for symbols.
     """
 
     name = "swift"
@@ -66,7 +66,7 @@ class SwiftEncoder:
 
     def __init__(self, weights: SwiftWeights, video: VideoInfo, options: EncodeOptions, effort: int) -> None:
         self._threads = options.threads or torch.get_num_threads()
-        self._state = InterState(InterCoder(weights.model, self._threads), video)
+        self._state = InterState(InterCoder(weights.model, self._threads, quantizer_passes(effort)), video)
         self._hevc = HevcIntra()
         self._options, self._effort = options, effort
         self.rate_control = rate_controller(video, options, CASCADE)
@@ -92,7 +92,7 @@ class SwiftEncoder:
     def _code(self, frame: Frame, place: int, quality: int) -> Packet:
         state = self._state
         if place == 0:
-            payload = self._hevc.encode(frame, hevc_qp(quality))
+            payload = self._hevc.encode(frame, intra_qp(quality, self._options.intra_period))
             state.intra(self._hevc.decode(payload, frame.width, frame.height))
             return Packet(PacketKind.INTRA, payload, frame.pts, quality)
         quality = frame_quality(quality, place)

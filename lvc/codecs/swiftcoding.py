@@ -76,10 +76,12 @@ class InterCoder:
     Args:
         model: with frozen tables.
         threads: at least 1; the results do not depend on it.
+        passes: of the encoder's choice of symbols, at least 1. From the second on, distributions are those that the
+            former pass led to.
     """
 
-    def __init__(self, model: SwiftModel, threads: int = 1) -> None:
-        self.model, self.threads = model, threads
+    def __init__(self, model: SwiftModel, threads: int = 1, passes: int = 1) -> None:
+        self.model, self.threads, self._passes = model, threads, passes
         self.networks = SwiftInference(model, threads)
         distributions = model.entropy.distribution, model.entropy.flag_distribution
         self._value_bits, self._flag_bits = (_bits(d) for d in distributions)
@@ -135,11 +137,14 @@ class InterCoder:
 
     def choose(self, coefficients: npt.NDArray[np.float32],
                context: FrameContext) -> tuple[Symbols, npt.NDArray[np.float32]]:
-        """As lvc.codecs.swiftquant.choose_symbols: symbols (h, w, 96) and their cost (h, w)."""
-        flag_index, index = self.networks.entropy.indices(first_guess(coefficients), context)
+        """As lvc.codecs.swiftquant.choose_symbols, once or more: symbols (h, w, 96) and their cost (h, w)."""
+        symbols, cost = first_guess(coefficients), np.empty(0, np.float32)
         edges = (0, *(b for _, b in GROUPS))
-        return _nets.choose(coefficients, index, flag_index, edges, len(LUMA_GROUPS), self._value_bits,
-                            self._flag_bits, self._weights, self.threads)
+        for _ in range(self._passes):
+            flag_index, index = self.networks.entropy.indices(symbols, context)
+            symbols, cost = _nets.choose(coefficients, index, flag_index, edges, len(LUMA_GROUPS), self._value_bits,
+                                         self._flag_bits, self._weights, self.threads)
+        return symbols, cost
 
     def choose_sizes(self, frame: PredictedFrame, current: Planes, motion_sizes: Sizes,
                      former: Sizes | None) -> Sizes:

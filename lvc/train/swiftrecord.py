@@ -20,10 +20,9 @@ from tqdm import tqdm
 
 from lvc import __version__
 from lvc.codecs.hevc_intra import HevcIntra
-from lvc.codecs.neural import hevc_qp
 from lvc.codecs.swiftcoding import InterCoder, PredictedFrame, first_guess
 from lvc.codecs.swiftframe import Planes, Sizes, pad_to_blocks, size_map
-from lvc.codecs.swiftstate import CASCADE, InterFrame, InterState, frame_quality
+from lvc.codecs.swiftstate import CASCADE, InterFrame, InterState, frame_quality, intra_qp, quantizer_passes
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.symbols import Integers
 from lvc.errors import VideoError
@@ -208,9 +207,11 @@ class _Encoder:
         source = [tuple(np.ascontiguousarray(p[at, :: flips[1], :: flips[2]]) for p in planes)
                   for at in order[:: flips[0]]]
         start = Frame(*source[0])
-        coder = InterCoder(self.model) if self.stage.quantizer == "rdo" else _RoundingCoder(self.model, rng)
+        passes = quantizer_passes(self.stage.effort)
+        coder = (InterCoder(self.model, passes=passes) if self.stage.quantizer == "rdo"
+                 else _RoundingCoder(self.model, rng))
         state = InterState(coder, VideoInfo(start.width, start.height))
-        state.intra(self.hevc.decode(self.hevc.encode(start, hevc_qp(base)), start.width, start.height))
+        state.intra(self.hevc.decode(self.hevc.encode(start, intra_qp(base, -1)), start.width, start.height))
         state.place = int(rng.integers(len(CASCADE)))  # clips are short, and all places of the cascade must be met
         rows: Rows = {name: [] for name in self.rows.layouts}
         for place, current in enumerate(map(pad_to_blocks, source[1:])):

@@ -24,10 +24,12 @@ from lvc.train.swiftrecord import record
 from lvc.train.task import State, ahead, unfreeze
 from lvc.weights import SwiftWeights, load_swift_weights, save_swift_weights
 
-LR_FACTORS = {"entropy": (("logits", 5.0), ("base", 40.0)), "motion": (("logits", 10.0),), "sizes": (("logits", 10.0),),
-              "filter": ()}
+LR_FACTORS = {"entropy": (("logits", 5.0), ("base", 40.0)), "motion": (("logits", 10.0),), "sizes": (("logits", 10.0),)}
 """Learning rates relative to the rest, by model and a part of the parameter's name: indices count 64 levels,
 and each row of a table is met by a few symbols only."""
+
+LR_FACTORS_AGAIN = {**LR_FACTORS, "entropy": (("base", 8.0),)}
+"""The same for a model that was trained before: indices and tables that are about right diverge at such rates."""
 
 WEIGHT_ROOM = 0.49
 """Weights that a network which learns with integers may grow to, at least: they start smaller."""
@@ -77,7 +79,10 @@ class SwiftTask:
         return nn.ModuleDict(dict(model.named_children()))
 
     def lr_factor(self, stage: Stage, name: str) -> float:
-        return next((f for part, f in LR_FACTORS[stage.model] if part in name), 1.0)
+        again = self.recipe.init or any(s.model == stage.model and s.kind == "train"
+                                        for s in self.recipe.stages[: self.recipe.stages.index(stage)])
+        factors = (LR_FACTORS_AGAIN if again else LR_FACTORS).get(stage.model, ())
+        return next((f for part, f in factors if part in name), 1.0)
 
     def record(self, stage: Stage, index: int, averaged: State) -> dict[str, float]:
         self._recording = None  # unmaps the former one, which gives way

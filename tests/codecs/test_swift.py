@@ -19,9 +19,10 @@ import torch
 
 from lvc.bitstream import StreamHeader
 from lvc.codecs import codec_for_header, open_codec
+from lvc.codecs.neural import hevc_qp
 from lvc.codecs.swift import SwiftCodec, SwiftDecoder, SwiftEncoder, load_swift
 from lvc.codecs.swiftcoding import InterCoder
-from lvc.codecs.swiftstate import CASCADE, frame_quality
+from lvc.codecs.swiftstate import CASCADE, frame_quality, intra_qp
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
 from lvc.models.swiftinference import FilterInference
 from lvc.ops.blockmotion import MAX_EFFORT
@@ -118,6 +119,13 @@ def test_still_pictures_cost_next_to_nothing(codec: SwiftCodec, textured_frames:
     still, _ = encode(codec, [frames[0]] * 4, quality=20, intra_period=-1)
     moving, _ = encode(codec, frames, quality=20, intra_period=-1)
     assert len(still[-1].payload) < 0.5 * len(moving[-1].payload)
+
+
+def test_intra_frames_are_the_finer_the_longer_they_serve() -> None:
+    for quality in (5, 40):
+        offsets = [hevc_qp(quality) - intra_qp(quality, period) for period in (1, 2, 5, 10, 16, 32, 250, -1)]
+        assert offsets == [0, 0, 1, 2, 3, 4, 4, 4]
+    assert intra_qp(63, -1) == max(0, hevc_qp(63) - 4)
 
 
 @pytest.mark.parametrize("effort", range(MAX_EFFORT + 1))

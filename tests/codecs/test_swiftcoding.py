@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvc.codecs import swiftcoding, swiftframe
+from lvc.codecs import swiftcoding, swiftframe, swiftquant
 from lvc.codecs.swiftcoding import InterCoder
 from lvc.codecs.swiftframe import WINDOW, pad_to_blocks, predict_frame, size_map
 from lvc.codecs.swiftquant import choose_sizes, choose_symbols, weighted_error
@@ -161,7 +161,7 @@ def test_mixed_sizes_are_those_of_each_square() -> None:
 
 
 @torch.inference_mode()
-def test_choices_are_those_of_the_reference(model: SwiftModel) -> None:
+def test_choices_are_those_of_the_reference(model: SwiftModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real coefficients of every size, ties of rounding among them."""
     rng = np.random.default_rng(4)
     frames = pictures(64, 96, 2)
@@ -174,7 +174,13 @@ def test_choices_are_those_of_the_reference(model: SwiftModel) -> None:
              for x in (prediction.context.prediction, prediction.context.former, prediction.context.aux))
     context = swiftcoding.FrameContext(*map(np.ascontiguousarray, parts), 40)
     channels_last = np.ascontiguousarray(coefficients.transpose(1, 2, 0), np.float32)
-    ours, our_cost = InterCoder(model, 2).choose(channels_last, context)
-    np.testing.assert_array_equal(ours, expected.permute(1, 2, 0).numpy())
-    np.testing.assert_array_equal(our_cost, cost.numpy())
+    for passes in (1, 2):
+        ours, our_cost = InterCoder(model, 2, passes).choose(channels_last, context)
+        np.testing.assert_array_equal(ours, expected.permute(1, 2, 0).numpy())
+        np.testing.assert_array_equal(our_cost, cost.numpy())
+        # What the second pass does: the same, but for what the distributions follow from.
+        former = expected.clone()
+        monkeypatch.setattr(swiftquant, "first_guess", lambda _, former=former: former)
+        expected, cost = choose_symbols(model.entropy, torch.from_numpy(coefficients), prediction.context)
+        assert (expected != former).any()
     assert 0.05 < (expected != 0).float().mean() < 0.95

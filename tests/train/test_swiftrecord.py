@@ -139,7 +139,7 @@ def test_recordings_hold_what_the_encoder_had(make_recording: MakeRecording, sma
     monkeypatch.setattr(swiftrecord, "pack_frame", pack)
     model = small_swift(3).eval()
     torch.nn.init.normal_(model.filter.end.weight, 0.0, 0.1)
-    made = make_recording(swift_cache, tmp_path, quantizer=quantizer, effort=0, model=model)
+    made = make_recording(swift_cache, tmp_path, quantizer=quantizer, effort=0, model=model, qualities=(0, 20))
     assert len(seen) == 9
     loop_filter = SwiftInference(model).filter
     for k, (coded, source) in enumerate(seen):
