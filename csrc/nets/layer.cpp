@@ -64,9 +64,11 @@ struct Gather {
       return;
     }
     const int y = at / width, x = at % width;
-    // Where positions lie without gaps, three of them are one piece.
-    const size_t n = static_cast<size_t>(channels[0]);
-    const bool dense = channels.size() == 1 && sources[0].stride == n && n % kGroup == 0 && x > 0 && x + 1 < width;
+    // Where positions lie as rows have them, three of them are one piece. What pads them meets weights of zero; of the
+    // last position, it may not be there.
+    const size_t n = sources[0].stride, own = static_cast<size_t>(channels[0]);
+    const bool dense =
+        channels.size() == 1 && n == round_up(own, kGroup) && x > 0 && x + (n == own ? 1 : 2) < width;
     for (int i = y - 1; i <= y + 1; ++i) {
       if (dense && i >= 0 && i < height) {
         const size_t first = static_cast<size_t>(i) * static_cast<size_t>(width) + static_cast<size_t>(x - 1);

@@ -94,7 +94,12 @@ void cell_inputs(const Picture& decoded, const Picture& predicted, const CellInp
         for (int x = 0; x < cols; ++x)
           sums[static_cast<size_t>(y * cols + x)] = cell_sum(a + y * side * stride + x * side, stride, side);
     });
-    const Quotient detail(inputs.scale, count * inputs.step, inputs.high);
+    // Every quotient that there can be: far fewer than there are samples.
+    const Quotient quotient_of_sums(inputs.scale, count * inputs.step, inputs.high);
+    const int most = 255 * count;
+    std::vector<int8_t> details(2 * static_cast<size_t>(most) + 1);
+    for (int d = -most; d <= most; ++d) details[static_cast<size_t>(d + most)] = quotient_of_sums(d);
+    const int8_t* const detail = details.data() + most;
     parallel(runs, threads, [&, side = side, channel = channel](int run) {
       for (int y = run * kRun; y < std::min(rows, (run + 1) * kRun); ++y)
         for (int x = 0; x < cols; ++x) {
@@ -107,7 +112,7 @@ void cell_inputs(const Picture& decoded, const Picture& predicted, const CellInp
           for (int i = 0; i < side; ++i)
             for (int j = 0; j < side; ++j, ++to) {
               const ptrdiff_t at = first + i * stride + j;
-              to[0] = detail(a[at] * count - around);
+              to[0] = detail[a[at] * count - around];
               to[kCell] = added[static_cast<size_t>(a[at] - b[at] + 255)];
             }
         }
