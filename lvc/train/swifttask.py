@@ -28,11 +28,11 @@ LR_FACTORS = {"entropy": (("logits", 5.0), ("base", 40.0)), "motion": (("logits"
 """Learning rates relative to the rest, by model and a part of the parameter's name: indices count 64 levels,
 and each row of a table is met by a few symbols only."""
 
-LR_FACTORS_AGAIN = {**LR_FACTORS, "entropy": (("base", 8.0),)}
+LR_FACTORS_AGAIN = {"entropy": (("base", 8.0),)}
 """The same for a model that was trained before: indices and tables that are about right diverge at such rates."""
 
 WEIGHT_ROOM = 0.49
-"""Weights that a network which learns with integers may grow to, at least: they start smaller."""
+"""Weights that a network which learns with integers from the start may grow to, at least: they start smaller."""
 
 ROWS = {"motion": ("vectors", "splits", "compound"), "sizes": ("joins",)}
 """Files of a recording that a model learns from, as far as there are such."""
@@ -79,10 +79,13 @@ class SwiftTask:
         return nn.ModuleDict(dict(model.named_children()))
 
     def lr_factor(self, stage: Stage, name: str) -> float:
-        again = self.recipe.init or any(s.model == stage.model and s.kind == "train"
-                                        for s in self.recipe.stages[: self.recipe.stages.index(stage)])
-        factors = (LR_FACTORS_AGAIN if again else LR_FACTORS).get(stage.model, ())
+        factors = (LR_FACTORS_AGAIN if self._trained(stage) else LR_FACTORS).get(stage.model, ())
         return next((f for part, f in factors if part in name), 1.0)
+
+    def _trained(self, stage: Stage) -> bool:
+        """Whether the stage's model was trained before."""
+        return bool(self.recipe.init) or any(s.model == stage.model and s.kind == "train"
+                                             for s in self.recipe.stages[: self.recipe.stages.index(stage)])
 
     def record(self, stage: Stage, index: int, averaged: State) -> dict[str, float]:
         self._recording = None  # unmaps the former one, which gives way
@@ -103,11 +106,9 @@ class SwiftTask:
     def begin(self, models: nn.ModuleDict, stage: Stage, index: int) -> None:
         if not stage.rounding:
             return
-        former = [s for s in self.recipe.stages[:index] if s.kind == "train" and s.model == stage.model]
-        learned = bool(former) and not former[-1].rounding  # with real numbers: what they are is what they must be
         for layer in models[stage.model].modules():
             if isinstance(layer, IntConv2d):
-                layer.calibrate(0.0 if learned else WEIGHT_ROOM)
+                layer.calibrate(0.0 if self._trained(stage) else WEIGHT_ROOM)
 
     def stream(self, stage: Stage, index: int, start: int) -> Iterator[Crops | MotionBatch]:
         recording = self._recording
