@@ -93,8 +93,9 @@ class AvEncoder:
     def _open(self) -> None:
         # unknown parameters are but a warning in the log for libavcodec
         with _logging:
-            level = av.logging.get_level()
+            level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
             av.logging.set_level(av.logging.WARNING)
+            av.logging.set_skip_repeated(False)  # or a parameter would be unknown the first time only
             try:
                 with av.logging.Capture() as log:
                     self._context.open()
@@ -103,6 +104,7 @@ class AvEncoder:
                 raise UsageError(f"{self._name} cannot be opened: {text}") from error
             finally:
                 av.logging.set_level(level)
+                av.logging.set_skip_repeated(skips)
         for _, _, text in log:
             if text.startswith(("Unknown option", "Invalid value", "Error parsing option")):
                 raise UsageError(f"{self._name}: {text.strip().rstrip('.')}")
