@@ -23,7 +23,8 @@ _CLASSICAL = ("*.py", "bitstream/*.py", "video/*.py", "codecs/*.py", "cli/main.p
               "cli/decode.py", "metrics/*.py")
 _LEARNED = ("*.so", "*.pyd", "coding/*.py", "ops/*.py", "entropy/*.py", "models/*.py", "enhance/*.py",
             "weights/*.py")
-_NOT_CLASSICAL = ("neural", "layered", "restore", "extract", "hevc_intra", "motion", "swift")
+_NOT_CLASSICAL = ("neural", "layered", "restore", "extract", "hevc_intra", "motion", "swift", "stsr", "reduction",
+                  "rebuild")
 _NOT_MEASURING = ("rdcurves", "rdplot", "bdrate")
 
 

@@ -57,6 +57,7 @@ class CodecId(enum.IntEnum):
     DVC_LITE = 17
     SWIFT = 18
     RESTORE = 19
+    STSR = 20
 
 
 class PixelFormat(enum.IntEnum):

@@ -22,6 +22,7 @@ _CODECS = {
     CodecId.DVC_LITE: ("`dvc-lite`", "learned, see Payloads of codecs 16 and 17"),
     CodecId.SWIFT: ("`swift`", "learned, see Payloads of codec 18"),
     CodecId.RESTORE: ("`restore`", "those of a base codec, see Payloads of codec 19"),
+    CodecId.STSR: ("`stsr`", "those of a base codec, see Payloads of codec 20"),
 }
 _TYPES = {
     AnchorType.INTRA: "intra: a frame that decoding can start at",

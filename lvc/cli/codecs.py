@@ -15,6 +15,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return the exit code."""
     from lvc.codecs import codec_names, get_codec
+    from lvc.codecs.external import EXTERNAL
     from lvc.errors import LvcError
 
     for name in codec_names():
@@ -24,5 +25,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name:<10} not available: {error}")
             continue
         digest = codec.weights_digest
-        print(f"{name:<10} {'weights ' + digest.hex() if digest else 'external'}")
+        kind = f"weights {digest.hex()}" if digest else "external" if codec in EXTERNAL else "needs no weights"
+        print(f"{name:<10} {kind}")
     return 0

@@ -10,8 +10,8 @@ def add_parser(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "extract-base", help="take the standard stream out of an lvc file",
-        description="Take the standard stream that is in an lvc file of the codec restore, or of an external codec, "
-                    "as a file that other players take. Nothing is decoded or encoded.")
+        description="Take the standard stream that is in an lvc file of the codecs restore and stsr, or of an external "
+                    "codec, as a file that other players take. Nothing is decoded or encoded.")
     parser.add_argument("input", metavar="IN", help="lvc file")
     parser.add_argument("output", metavar="OUT", help=".mp4 or .mkv")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors")

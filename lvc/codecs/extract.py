@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 
-from lvc.bitstream import StreamHeader, StreamReader
+from lvc.bitstream import CodecId, StreamHeader, StreamReader
 from lvc.codecs.external import EXTERNAL
 from lvc.codecs.layered import LAYERED, base_header
 from lvc.codecs.picture import one_line, to_packet
@@ -38,9 +38,9 @@ class ExtractReport:
 def extract_base(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> ExtractReport:
     """Write the base stream of a layered stream, or the stream of an external codec, into an MP4 or Matroska file.
 
-    The coded pictures are taken as they are. Players that take them show what ``decode`` without enhancement gives; of
-    a picture that the base codec had to extend (odd sizes, sides below its least) they show all that was coded. Audio
-    and tags are not taken over.
+    The coded pictures are taken as they are, of stsr those of the reduced video. Players that take them show what the
+    base codec gives; of a picture that the base codec had to extend (odd sizes, sides below its least) they show all
+    that was coded. Audio and tags are not taken over.
 
     Args:
         src: an lvc file. dst: .mp4 or .mkv; appears under this name when it is complete, and replaces what is there.
@@ -88,14 +88,15 @@ def _base_name(header: StreamHeader) -> str:
 
 
 def _packets(path: Path) -> tuple[StreamHeader, Any]:
-    """Header and an iterator of the packets with frames."""
+    """Header of the base stream, and an iterator of its packets."""
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed by the generator
     except OSError as error:
         raise VideoError(f"cannot read {path}: {error.strerror or error}") from error
     try:
         reader = StreamReader(file, strict=True)
-        _base_name(reader.header)
+        header = reader.header
+        _base_name(header)
     except BaseException:
         file.close()
         raise
@@ -103,10 +104,10 @@ def _packets(path: Path) -> tuple[StreamHeader, Any]:
     def packets() -> Any:
         with file:
             for item in reader:
-                if isinstance(item, Packet):
+                if isinstance(item, Packet) and not (header.codec_id == CodecId.STSR and not item.payload):
                     yield item
 
-    return reader.header, packets()
+    return base_header(header)[1] if header.codec_id in LAYERED else header, packets()
 
 
 def _delay(stamps: list[int]) -> int:

@@ -22,11 +22,12 @@ import numpy as np
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.external import EXTERNAL
+from lvc.codecs.reduction import REDUCTION_BYTES, Reduction
 from lvc.enhance.levels import LEVELS, index_of_level, level_of_index
 from lvc.errors import CorruptStreamError, UsageError
 from lvc.types import Frame, Packet, PacketKind, VideoInfo
 
-LAYERED = (CodecId.RESTORE,)
+LAYERED = (CodecId.RESTORE, CodecId.STSR)
 """Codecs whose payloads are those of a base codec."""
 
 ENHANCE_LUMA, ENHANCE_CHROMA = 1, 2
@@ -81,8 +82,18 @@ def base_header(header: StreamHeader) -> tuple[Codec, StreamHeader]:
     data = header.codec_data
     for codec in EXTERNAL:
         if data[:1] == bytes([codec.codec_id]):
-            return codec, replace(header, codec_id=codec.codec_id, weights_digest=b"", codec_data=data[1:])
+            base = replace(header, codec_id=codec.codec_id, weights_digest=b"", codec_data=data[1:])
+            if header.codec_id == CodecId.STSR:
+                reduction = reduction_of(header)
+                base = replace(base, video=reduction.video(header.video), codec_data=data[1 + REDUCTION_BYTES:],
+                               intra_period=reduction.intra_period(header.intra_period))
+            return codec, base
     raise CorruptStreamError(f"codec data {data[:8].hex()!r} of a layered stream names no base codec")
+
+
+def reduction_of(header: StreamHeader) -> Reduction:
+    """How the base stream of a stream of stsr differs from the video. Raises CorruptStreamError."""
+    return Reduction.from_bytes(header.codec_data[1:1 + REDUCTION_BYTES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +168,7 @@ class LayeredEncoder:
 
     def _see(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
-            error = _squared_errors(frame, self._sources[frame.pts])[0]
+            error = squared_errors(frame, self._sources[frame.pts])[0]
             index = index_of_level(math.sqrt(error))
             self._qualities[frame.pts] = -1 - index  # not judged yet
             intra = frame.pts in self._intra
@@ -171,7 +182,7 @@ class LayeredEncoder:
             flags = 0
             if self._enhancer is not None:
                 enhanced = self._enhancer(window.current, window.previous, window.following)
-                flags = _better_planes(_squared_errors(enhanced, source), _squared_errors(frame, source))
+                flags = better_planes(squared_errors(enhanced, source), squared_errors(frame, source))
             index = -1 - self._qualities[frame.pts]
             self._qualities[frame.pts] = index * (_FLAGS + 1) + flags
 
@@ -254,14 +265,14 @@ class BaseOnly:
         return base.decoder(inner)
 
 
-def _squared_errors(frame: Frame, source: Frame) -> tuple[float, float, float]:
+def squared_errors(frame: Frame, source: Frame) -> tuple[float, float, float]:
     """Mean squared errors of Y, U and V."""
     y, u, v = (float(np.mean((a.astype(np.float32) - b) ** 2))
                for a, b in zip(frame.planes, source.planes, strict=True))
     return y, u, v
 
 
-def _better_planes(enhanced: Sequence[float], plain: Sequence[float]) -> int:
+def better_planes(enhanced: Sequence[float], plain: Sequence[float]) -> int:
     """Which planes enhancement makes better, by squared errors; U and V go together, by the mean of their PSNR."""
     luma = enhanced[0] < plain[0]
     chroma = (enhanced[1] + _LEAST_ERROR) * (enhanced[2] + _LEAST_ERROR) < (

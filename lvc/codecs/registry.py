@@ -13,6 +13,7 @@ from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.external import EXTERNAL
 from lvc.codecs.layered import LAYERED, BaseOnly, base_header
 from lvc.codecs.rates import parse_bitrate
+from lvc.codecs.stsr import StsrCodec
 from lvc.errors import CodecError, UsageError, WeightsError
 from lvc.types import EncodeOptions, VideoInfo
 
@@ -46,10 +47,10 @@ def parse_codec_string(text: str) -> tuple[str, dict[str, str]]:
 
 
 def codec_names() -> list[str]:
-    """Names of all codecs: ours that have weights first, then external ones. Loads torch."""
+    """Names of all codecs: ours first, then external ones. Loads torch."""
     from lvc.weights import manifest
 
-    return [*manifest(), *(codec.name for codec in EXTERNAL)]
+    return [*manifest(), StsrCodec.name, *(codec.name for codec in EXTERNAL)]
 
 
 def get_codec(name: str, weights: str | None = None) -> Codec:
@@ -65,6 +66,8 @@ def get_codec(name: str, weights: str | None = None) -> Codec:
             if weights is not None:
                 raise UsageError(f"{name} has no weights")
             return codec
+    if name == StsrCodec.name and weights is None:
+        return StsrCodec()
     from lvc.codecs.neural import load_neural
     from lvc.codecs.restore import RestoreCodec, load_restore
     from lvc.codecs.swift import SwiftCodec, load_swift
@@ -163,12 +166,15 @@ def codec_name(codec_id: int) -> str:
 def codec_for_header(header: StreamHeader, weights: str | None = None, *, enhance: bool = True) -> Codec:
     """The codec that decodes a stream, with the weights of the package or those of a file.
 
-    With ``enhance`` false, a layered stream is decoded by its base codec alone, which takes no weights.
+    With ``enhance`` false, a layered stream is decoded without its network, which takes no weights: one of restore by
+    its base codec alone, one of stsr by that and the classical enhancer.
 
     Raises:
         CodecError: its codec is unknown, or not available here.
         WeightsError: these weights are not those the stream was made with.
     """
+    if not enhance and header.codec_id == CodecId.STSR:
+        return StsrCodec(header.weights_digest)
     if not enhance and header.codec_id in LAYERED:
         return BaseOnly(base_header(header)[0].name, header.codec_id, header.weights_digest)
     codec = get_codec(codec_name(header.codec_id), weights)
