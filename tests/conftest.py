@@ -290,3 +290,22 @@ def restore_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = tmp_path_factory.mktemp("weights") / "restore.safetensors"
         save_restore_weights(path, net, {})
     return path
+
+
+@pytest.fixture(scope="session")
+def stsr_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a small random network of stsr that changes pictures a little."""
+    import torch
+
+    from lvc.enhance.srfi import Srfi, SrfiConfig
+    from lvc.weights import save_stsr_weights
+
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(3)
+        net = Srfi(SrfiConfig("stsr-tiny", width=8, blocks=1, tail=1, groups=2, flow_levels=2, flow_kernel=3,
+                              flow_widths=(8,)))
+        for parameter in net.end.parameters():
+            parameter.normal_(0.0, 0.05)
+        path = tmp_path_factory.mktemp("weights") / "stsr.safetensors"
+        save_stsr_weights(path, net, {})
+    return path

@@ -32,18 +32,18 @@ class ClipEnhancer(Protocol):
     core: int
     margin: int
 
-    def __call__(self, seen: Sequence[Seen], plain: Sequence[Frame],
-                 middles: Sequence[Frame | None]) -> tuple[Sequence[Frame], Sequence[Frame | None]]:
+    def __call__(self, seen: Sequence[Seen], middles: Sequence[Frame | None],
+                 core: range) -> tuple[Sequence[Frame | None], Sequence[Frame | None]]:
         """Pictures enhanced.
 
         Args:
-            seen: of the base stream, in a row, in presentation order.
-            plain: the same enlarged.
-            middles: for each, the picture behind it, halfway to the next one, if the video has one that is wanted;
-                made of ``plain``. None after the last.
+            seen: of the base stream, enlarged, in a row, in presentation order.
+            middles: for each, the picture behind it, halfway to the next one, if the video has one; made of these.
+                None after the last.
+            core: which pictures are asked for.
 
         Returns:
-            ``plain`` and ``middles`` enhanced, with the pts they have.
+            The frames of ``seen``, and ``middles``, enhanced, with the pts they have; None out of ``core``.
         """
         ...
 
@@ -51,30 +51,19 @@ class ClipEnhancer(Protocol):
 class Rebuilt:
     """A picture of the base stream, and what is made of it."""
 
-    def __init__(self, seen: Seen, size: tuple[int, int], halves: int) -> None:
-        self.seen = seen
+    def __init__(self, frame: Frame, intra: bool, size: tuple[int, int], halves: int) -> None:
+        self.plain = enlarged(frame, *size, halves)  # of the video's size
+        self.pts, self.intra = frame.pts, intra
+        self.level = 0.0
         self.gap: int | None = None  # pts of the picture behind it that is not in the base stream
         self.clip: Clip | None = None
-        self._size, self._halves = size, halves
-        self._plain: Frame | None = None
         self._middle: Frame | None = None
-
-    @property
-    def pts(self) -> int:
-        return self.seen.frame.pts
-
-    @property
-    def plain(self) -> Frame:
-        """Of the video's size."""
-        if self._plain is None:
-            self._plain = enlarged(self.seen.frame, *self._size, self._halves)
-        return self._plain
 
     def middle(self, following: Rebuilt) -> Frame:
         """The picture halfway to the next one, by motion."""
         assert self.gap is not None
         if self._middle is None:
-            level = (self.seen.level + following.seen.level) / 2
+            level = (self.level + following.level) / 2
             self._middle = Frame(*between(self.plain.planes, following.plain.planes, level, os.cpu_count() or 1),
                                  self.gap)
         return self._middle
@@ -95,7 +84,7 @@ class Clip:
     frames: list[Rebuilt]
     enhancer: ClipEnhancer
     core: range
-    results: tuple[Sequence[Frame], Sequence[Frame | None]] | None = None
+    results: tuple[Sequence[Frame | None], Sequence[Frame | None]] | None = None
 
     def enhanced(self, of: Rebuilt, gap: bool = False) -> Frame | None:
         """The picture, or the one behind it, enhanced; None if that one is out of the clip's reach."""
@@ -104,7 +93,7 @@ class Clip:
             for i in self.core:
                 if self.frames[i].gap is not None and i + 1 < len(self.frames):
                     middles[i] = self.frames[i].middle(self.frames[i + 1])
-            self.results = self.enhancer([f.seen for f in self.frames], [f.plain for f in self.frames], middles)
+            self.results = self.enhancer([Seen(f.plain, f.level, f.intra) for f in self.frames], middles, self.core)
         return self.results[gap][self.frames.index(of)]
 
 
@@ -124,7 +113,7 @@ class Clips:
         """Take the next picture; return those that are ready."""
         if self._enhancer is None:
             return [picture]
-        ready = self.flush() if picture.seen.intra else []
+        ready = self.flush() if picture.intra else []
         self._waiting.append(picture)
         if len(self._waiting) >= self._enhancer.core + self._enhancer.margin:
             ready += self._emit(self._enhancer)

@@ -13,7 +13,7 @@ from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.external import EXTERNAL
 from lvc.codecs.layered import LAYERED, BaseOnly, base_header
 from lvc.codecs.rates import parse_bitrate
-from lvc.codecs.stsr import StsrCodec
+from lvc.codecs.stsr import StsrCodec, load_stsr
 from lvc.errors import CodecError, UsageError, WeightsError
 from lvc.types import EncodeOptions, VideoInfo
 
@@ -50,7 +50,10 @@ def codec_names() -> list[str]:
     """Names of all codecs: ours first, then external ones. Loads torch."""
     from lvc.weights import manifest
 
-    return [*manifest(), StsrCodec.name, *(codec.name for codec in EXTERNAL)]
+    own = list(manifest())
+    if StsrCodec.name not in own:  # it works without weights, too
+        own.append(StsrCodec.name)
+    return [*own, *(codec.name for codec in EXTERNAL)]
 
 
 def get_codec(name: str, weights: str | None = None) -> Codec:
@@ -66,8 +69,8 @@ def get_codec(name: str, weights: str | None = None) -> Codec:
             if weights is not None:
                 raise UsageError(f"{name} has no weights")
             return codec
-    if name == StsrCodec.name and weights is None:
-        return StsrCodec()
+    if name == StsrCodec.name:
+        return load_stsr(weights)
     from lvc.codecs.neural import load_neural
     from lvc.codecs.restore import RestoreCodec, load_restore
     from lvc.codecs.swift import SwiftCodec, load_swift
@@ -173,8 +176,8 @@ def codec_for_header(header: StreamHeader, weights: str | None = None, *, enhanc
         CodecError: its codec is unknown, or not available here.
         WeightsError: these weights are not those the stream was made with.
     """
-    if not enhance and header.codec_id == CodecId.STSR:
-        return StsrCodec(header.weights_digest)
+    if header.codec_id == CodecId.STSR and not (enhance and header.weights_digest):
+        return StsrCodec(digest=header.weights_digest)
     if not enhance and header.codec_id in LAYERED:
         return BaseOnly(base_header(header)[0].name, header.codec_id, header.weights_digest)
     codec = get_codec(codec_name(header.codec_id), weights)

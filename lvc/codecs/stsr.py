@@ -12,6 +12,8 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.base import Codec, Decoder, Encoder
@@ -28,10 +30,13 @@ from lvc.codecs.layered import (
 )
 from lvc.codecs.picture import check_size
 from lvc.codecs.rebuild import WAYS, ClipEnhancer, Clips, Rebuilt, mixed
-from lvc.codecs.reduction import LINEAR, Reduction
+from lvc.codecs.reduction import LINEAR, NETWORK, Reduction
 from lvc.enhance.levels import LEVELS, index_of_level, level_of_index
 from lvc.errors import CorruptStreamError
 from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
+
+if TYPE_CHECKING:
+    from lvc.weights import StsrWeights
 
 _BASE = "svt-av1"
 _FLAGS = ENHANCE_LUMA | ENHANCE_CHROMA
@@ -57,7 +62,6 @@ class StsrEncoder:
         self._skipped: Frame | None = None
         self._coded: int | None = None  # pts of the last frame for the base codec
         self._sources: dict[int, Frame] = {}
-        self._reduced: dict[int, Frame] = {}
         self._neighbours: dict[int, set[int]] = {}  # of a frame that is not coded: those whose packets are to come
         self._arrived = False  # whether the packet of that frame has come
         self._gaps: dict[int, int] = {}
@@ -95,8 +99,7 @@ class StsrEncoder:
             self._neighbours[gap] = {frame.pts} if self._arrived else {self._coded, frame.pts}
         self._skipped, self._coded, self._arrived = None, frame.pts, False
         self._sources[frame.pts] = frame
-        self._reduced[frame.pts] = self._reduction.picture(frame)
-        self._take(self._encoder.push(self._reduced[frame.pts]))
+        self._take(self._encoder.push(self._reduction.picture(frame)))
 
     def _take(self, packets: Sequence[Packet]) -> None:
         for packet in packets:
@@ -113,12 +116,11 @@ class StsrEncoder:
 
     def _see(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
-            error = squared_errors(frame, self._reduced.pop(frame.pts))[0]
-            level = level_of_index(index_of_level(math.sqrt(error)))
             intra = frame.pts in self._intra
             self._intra.discard(frame.pts)
-            picture = Rebuilt(Seen(frame, level, intra), (self._video.width, self._video.height),
-                              self._reduction.halves)
+            picture = Rebuilt(frame, intra, (self._video.width, self._video.height), self._reduction.halves)
+            error = squared_errors(picture.plain, self._sources[frame.pts])[0]
+            picture.level = level_of_index(index_of_level(math.sqrt(error)))
             if self._decoded is not None:
                 self._decoded.gap = self._gaps.pop(self._decoded.pts, None)
             self._decoded = picture
@@ -134,7 +136,7 @@ class StsrEncoder:
             source, flags = self._sources.pop(picture.pts), 0
             if picture.clip is not None:
                 flags = _flags(picture.clip.enhanced(picture), squared_errors(picture.plain, source), source)
-            self._qualities[picture.pts] = index_of_level(picture.seen.level) * (_FLAGS + 1) + flags
+            self._qualities[picture.pts] = index_of_level(picture.level) * (_FLAGS + 1) + flags
 
     def _judge_gap(self, before: Rebuilt, after: Rebuilt) -> None:
         assert before.gap is not None
@@ -201,8 +203,8 @@ class StsrDecoder:
         for frame in decoded:
             quality, intra = self._packets.pop(frame.pts)
             self._wanted[frame.pts] = quality & _FLAGS
-            picture = Rebuilt(Seen(frame, level_of_index(quality // (_FLAGS + 1)), intra),
-                              (self._video.width, self._video.height), self._reduction.halves)
+            picture = Rebuilt(frame, intra, (self._video.width, self._video.height), self._reduction.halves)
+            picture.level = level_of_index(quality // (_FLAGS + 1))
             before, self._decoded = self._decoded, picture
             between = sorted(pts for pts in self._missing if pts < frame.pts)
             if len(between) > 1 or (between and (before is None or between[0] <= before.pts)):
@@ -231,6 +233,22 @@ class StsrDecoder:
         return frames
 
 
+class _Network:
+    """A ClipRestorer as a ClipEnhancer."""
+
+    core, margin = 8, 2
+
+    def __init__(self, weights: StsrWeights, base: Codec, halves: int) -> None:
+        from lvc.codecs.restore import AV1_CODECS
+        from lvc.enhance.cliprestorer import ClipRestorer
+
+        self._restorer = ClipRestorer(weights.net, base.name in AV1_CODECS, halves / 2)
+
+    def __call__(self, seen: Sequence[Seen], middles: Sequence[Frame | None],
+                 core: range) -> tuple[Sequence[Frame | None], Sequence[Frame | None]]:
+        return self._restorer([s.frame for s in seen], [s.level for s in seen], [s.intra for s in seen], middles, core)
+
+
 class StsrCodec:
     """stsr: with the classical enhancer, or with the network of a weights file.
 
@@ -240,29 +258,54 @@ class StsrCodec:
     intra period those of the video. The quality is that of the base codec.
 
     Args:
-        digest: of the weights of streams; empty without a network. Decoding without the enhancer takes any.
+        weights: None for the classical enhancer.
+        digest: without weights, what streams say of theirs: they are decoded by the classical enhancer nevertheless.
     """
 
     name = "stsr"
     codec_id = int(CodecId.STSR)
 
-    def __init__(self, digest: bytes = b"") -> None:
-        self.weights_digest = digest
+    def __init__(self, weights: StsrWeights | None = None, digest: bytes = b"") -> None:
+        self.weights = weights
+        self.weights_digest = digest if weights is None else weights.digest
 
     def encoder(self, video: VideoInfo, options: EncodeOptions) -> StsrEncoder:
         """Raises UsageError on parameters that neither this nor the base codec knows."""
         params = dict(options.params)
         base = find_base(params.pop("base", _BASE))
-        reduction = Reduction.from_text(params.pop("kt", "1"), params.pop("ks", "1"), LINEAR)
+        reduction = Reduction.from_text(params.pop("kt", "1"), params.pop("ks", "1"),
+                                        LINEAR if self.weights is None else NETWORK)
         inner, period = reduction.video(video), reduction.intra_period(options.intra_period)
         encoder = base.encoder(inner, replace(options, params=params, intra_period=period))
         header = StreamHeader(base.codec_id, b"", inner, period, encoder.codec_data)
-        return StsrEncoder(base, encoder, base.decoder(header), video, reduction, None)
+        if self.weights is not None and options.threads:
+            import torch
+
+            torch.set_num_threads(options.threads)
+        return StsrEncoder(base, encoder, base.decoder(header), video, reduction, self._network(base, reduction))
 
     def decoder(self, header: StreamHeader) -> StsrDecoder:
         """Raises CorruptStreamError if the header's codec data makes no sense."""
         base, inner = base_header(header)
-        return StsrDecoder(base.decoder(inner), header.video, reduction_of(header), None)
+        reduction = reduction_of(header)
+        return StsrDecoder(base.decoder(inner), header.video, reduction, self._network(base, reduction))
+
+    def _network(self, base: Codec, reduction: Reduction) -> ClipEnhancer | None:
+        if self.weights is None or reduction.enhancer != NETWORK:
+            return None
+        return _Network(self.weights, base, reduction.halves)
+
+
+def load_stsr(weights: str | None) -> StsrCodec:
+    """stsr with the weights of a safetensors file or, if the package has none, with the classical enhancer.
+
+    Raises WeightsError if they are missing, damaged, or of another codec.
+    """
+    from lvc.weights import load_stsr_weights, manifest
+
+    if weights is None and StsrCodec.name not in manifest():
+        return StsrCodec()
+    return StsrCodec(load_stsr_weights(StsrCodec.name if weights is None else Path(weights)))
 
 
 def _flags(enhanced: Frame | None, plain: tuple[float, float, float], source: Frame) -> int:

@@ -59,7 +59,7 @@ def kmac_per_pixel(model: InterModel | IntraModel, *, motion_estimation: bool = 
 
     kmac = []
     for current in (picture, None):
-        with torch.inference_mode(), _counting(model) as count:
+        with torch.inference_mode(), counting(model) as count:
             forward(current)
         kmac.append(count() / (1000.0 * side * side))
     return Complexity(encode=kmac[0], decode=kmac[1])
@@ -99,7 +99,8 @@ class _Shapes:
 
 
 @contextmanager
-def _counting(model: nn.Module) -> Iterator[Callable[[], int]]:
+def counting(model: nn.Module) -> Iterator[Callable[[], int]]:
+    """While in it, convolutions and GDN of a model count their multiply-adds; what it gives tells the sum."""
     total = 0
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

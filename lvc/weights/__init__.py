@@ -15,13 +15,15 @@ from typing import TypeVar
 from torch import nn
 
 from lvc.enhance.restore import RestoreConfig, RestoreNet
+from lvc.enhance.srfi import Srfi, SrfiConfig
 from lvc.errors import WeightsError
 from lvc.models import InterModel, IntraModel, ModelConfig
 from lvc.models.swiftmodel import SwiftConfig, SwiftModel
 from lvc.weights.files import DIGEST_BYTES, freeze, locate, manifest, read, save, set_state, table_owners
 
-__all__ = ["RestoreWeights", "SwiftWeights", "Weights", "freeze", "load_restore_weights", "load_swift_weights",
-           "load_weights", "manifest", "save_restore_weights", "save_swift_weights", "save_weights", "table_owners"]
+__all__ = ["RestoreWeights", "StsrWeights", "SwiftWeights", "Weights", "freeze", "load_restore_weights",
+           "load_stsr_weights", "load_swift_weights", "load_weights", "manifest", "save_restore_weights",
+           "save_stsr_weights", "save_swift_weights", "save_weights", "table_owners"]
 
 T = TypeVar("T")
 
@@ -69,6 +71,13 @@ class RestoreWeights(_File):
     net: RestoreNet
 
 
+@dataclass(frozen=True)
+class StsrWeights(_File):
+    """The network of stsr."""
+
+    net: Srfi
+
+
 def load_weights(source: str | Path) -> Weights:
     """Load weights of the dvc family by the name they ship under (a string), or from a file (a Path).
 
@@ -86,6 +95,11 @@ def load_swift_weights(source: str | Path) -> SwiftWeights:
 def load_restore_weights(source: str | Path) -> RestoreWeights:
     """The same for restore."""
     return _load(source, _parse_restore)
+
+
+def load_stsr_weights(source: str | Path) -> StsrWeights:
+    """The same for stsr."""
+    return _load(source, _parse_stsr)
 
 
 def _load(source: str | Path, parse: Callable[[Path, str], T]) -> T:
@@ -125,6 +139,14 @@ def _parse_restore(path: Path, sha256: str) -> RestoreWeights:
     return RestoreWeights(config.name, sha256, net)
 
 
+def _parse_stsr(path: Path, sha256: str) -> StsrWeights:
+    metadata, tensors = read(path)
+    config = SrfiConfig.from_json(metadata["config"])
+    net = Srfi(config)
+    set_state(net, "stsr.", tensors)
+    return StsrWeights(config.name, sha256, net)
+
+
 def save_weights(path: Path, inter: InterModel, intra: IntraModel | None,
                  metadata: dict[str, str]) -> bytes:
     """Freeze models of the dvc family and write them. Returns the digest of the file (16 bytes).
@@ -145,3 +167,8 @@ def save_swift_weights(path: Path, model: SwiftModel, metadata: dict[str, str]) 
 def save_restore_weights(path: Path, net: RestoreNet, metadata: dict[str, str]) -> bytes:
     """The same for restore."""
     return save(path, {"restore.": net}, {**metadata, "config": net.config.to_json()})
+
+
+def save_stsr_weights(path: Path, net: Srfi, metadata: dict[str, str]) -> bytes:
+    """The same for stsr."""
+    return save(path, {"stsr.": net}, {**metadata, "config": net.config.to_json()})
