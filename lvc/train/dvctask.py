@@ -19,7 +19,7 @@ from lvc.train.data import ClipDataset, batch_of
 from lvc.train.illustrate import illustrate
 from lvc.train.losses import Pictures, inter_loss, intra_loss
 from lvc.train.recipe import Recipe, Stage
-from lvc.train.task import State, ahead, unfreeze
+from lvc.train.task import BETAS, State, ahead, unfreeze
 from lvc.train.validate import write_averaged
 from lvc.train.world import World
 from lvc.types import Frame
@@ -58,6 +58,8 @@ class DvcTask:
         world: whose share of each batch is taken.
         workers: threads that make batches.
     """
+
+    betas = BETAS
 
     def __init__(self, recipe: Recipe, cache: Path, world: World | None = None, workers: int = 1) -> None:
         self.recipe, self.cache = recipe, cache

@@ -3,6 +3,7 @@
     python -m lvc.train.export dvc-lite --inter runs/dvc-lite/checkpoint.pt --intra runs/intra/checkpoint.pt
     python -m lvc.train.export swift --checkpoint runs/swift/checkpoint.pt
     python -m lvc.train.export restore --checkpoint runs/restore/checkpoint.pt
+    python -m lvc.train.export stsr --checkpoint runs/stsr-lite/checkpoint.pt
 
 takes the averaged parameters of each model from its checkpoint, freezes tables and integers, writes
 lvc/weights/NAME.safetensors and enters it into lvc/weights/manifest.json.
@@ -21,13 +22,15 @@ from typing import Any
 import torch
 
 from lvc.enhance.restore import RestoreConfig
+from lvc.enhance.srfi import SrfiConfig
 from lvc.errors import LvcError, UsageError
 from lvc.models.swiftmodel import SwiftConfig
 from lvc.train.recipe import FAMILIES
 from lvc.train.restoretask import write_restore
+from lvc.train.stsrtask import write_stsr
 from lvc.train.swifttask import write_swift
 from lvc.train.validate import write_averaged
-from lvc.weights import RestoreWeights, SwiftWeights, Weights, manifest
+from lvc.weights import RestoreWeights, StsrWeights, SwiftWeights, Weights, manifest
 
 
 def _load(checkpoint: Path) -> dict[str, Any]:
@@ -71,6 +74,15 @@ def export_restore(checkpoint: Path, folder: Path | None = None) -> RestoreWeigh
     return weights
 
 
+def export_stsr(checkpoint: Path, folder: Path | None = None) -> StsrWeights:
+    """The same for stsr, of either size."""
+    config, states = _recorded(checkpoint, "stsr")
+    path = _home(folder) / "stsr.safetensors"
+    weights = write_stsr(SrfiConfig.from_json(config), states["stsr"], path, {})
+    _enter("stsr", path, weights.sha256, folder)
+    return weights
+
+
 def _recorded(checkpoint: Path, family: str) -> tuple[str, dict[str, dict[str, torch.Tensor]]]:
     """Configuration and averaged states of a family that learns from recordings."""
     task = _load(checkpoint).get("task", {})
@@ -96,18 +108,18 @@ def main() -> None:
     parser.add_argument("name", help="configuration: dvc-lite, swift, ...")
     parser.add_argument("--inter", type=Path, help="checkpoint of the inter model")
     parser.add_argument("--intra", type=Path, help="checkpoint of the intra model")
-    parser.add_argument("--checkpoint", type=Path, help="checkpoint of swift or restore")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint of swift, restore or stsr")
     args = parser.parse_args()
-    weights: Weights | SwiftWeights | RestoreWeights
+    weights: Weights | SwiftWeights | RestoreWeights | StsrWeights
     try:
-        one: dict[str, Callable[[Path], SwiftWeights | RestoreWeights]] = {
-            "swift": export_swift, "restore": export_restore}
+        one: dict[str, Callable[[Path], SwiftWeights | RestoreWeights | StsrWeights]] = {
+            "swift": export_swift, "restore": export_restore, "stsr": export_stsr}
         if args.name in one and args.checkpoint and not (args.inter or args.intra):
             weights = one[args.name](args.checkpoint)
         elif args.name not in one and args.inter and args.intra and not args.checkpoint:
             weights = export(args.name, args.inter, args.intra)
         else:
-            raise UsageError("swift and restore take --checkpoint, the dvc family --inter and --intra")
+            raise UsageError("swift, restore and stsr take --checkpoint, the dvc family --inter and --intra")
     except LvcError as error:
         parser.exit(1, f"export: error: {error}\n")
     print(f"{weights.name}: digest {weights.digest.hex()}")

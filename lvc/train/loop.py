@@ -24,6 +24,7 @@ from lvc.train.board import Board
 from lvc.train.dvctask import DvcTask
 from lvc.train.recipe import Recipe, Stage
 from lvc.train.restoretask import RestoreTask
+from lvc.train.stsrtask import StsrTask
 from lvc.train.swifttask import SwiftTask
 from lvc.train.task import Illustrated, State, Task
 from lvc.train.world import World, to_device
@@ -41,6 +42,8 @@ def make_task(recipe: Recipe, cache: Path, folder: Path, world: World | None = N
     own = dataclasses.replace(recipe, seed=recipe.seed + 1_000_003 * world.rank)
     if recipe.family == "restore":
         return RestoreTask(own, cache, folder / "decoded")
+    if recipe.family == "stsr":
+        return StsrTask(own, cache, folder / "decoded")
     return SwiftTask(own, cache, folder / "recording")
 
 
@@ -301,7 +304,7 @@ class Trainer:
         for name, p in named:
             groups.setdefault(self.task.lr_factor(stage, name), []).append(p)
         return torch.optim.AdamW([{"params": params, "factor": factor} for factor, params in groups.items()],
-                                 stage.lr, weight_decay=0.0)
+                                 stage.lr, betas=self.task.betas, weight_decay=0.0)
 
     # -- logs ----------------------------------------------------------------------------------------------
 

@@ -22,15 +22,20 @@ MOTIONS = ("network", "classical")
 QUANTIZERS = ("rounding", "rdo")
 DISTORTIONS = ("mse", "ms-ssim")
 
-FAMILIES = {"dvc": ("inter", "intra"), "swift": ("entropy", "motion", "sizes", "filter"), "restore": ("restore",)}
+FAMILIES = {"dvc": ("inter", "intra"), "swift": ("entropy", "motion", "sizes", "filter"), "restore": ("restore",),
+            "stsr": ("stsr",)}
 """Families of models, and what each can train."""
+
+_SIZES = {"stsr-lite": "stsr"}
+"""Further models of the families that learn from recordings."""
 
 _TRAIN_KEYS = {"name", "kind", "model", "train", "steps", "minutes", "crop", "batch", "lr", "lr_end", "schedule",
                "warmup"}
 _RECORDED = {
     "swift": {"train": _TRAIN_KEYS | {"rounding"},
               "record": {"name", "kind", "frames", "qualities", "quantizer", "effort"}},
-    "restore": {"train": _TRAIN_KEYS, "record": {"name", "kind"}}}
+    "restore": {"train": _TRAIN_KEYS, "record": {"name", "kind"}},
+    "stsr": {"train": _TRAIN_KEYS | {"frames"}, "record": {"name", "kind"}}}
 """Families that learn from recordings: what their stages may say, by kind."""
 
 _SWIFT_ONLY = {"kind", "quantizer", "effort", "rounding"}
@@ -43,16 +48,17 @@ class Stage:
     Attributes:
         name: for logs.
         kind: "train", or "record". swift's encoder then runs once over the clips with the networks as they are,
-            and what they see and what is coded is kept for the stages that follow; for restore, base codecs do.
+            and what they see and what is coded is kept for the stages that follow; for restore and stsr, base
+            codecs do.
         model: what is trained. In the dvc family "inter" or "intra"; in swift "entropy", "motion", "sizes", "filter";
-            in restore "restore".
+            in restore "restore", in stsr "stsr".
         loss: of the inter model. "flow": distance to the teacher's flow. "me": D(x, warp(ref, v)).
             "m": lambda D(x, warp(ref, v_hat)) + R(m). "mc": lambda D(x, x_bar) + R(m).
             "rd": lambda D(x, x_hat) + R(m) + R(y). The intra model knows "rd" only.
         train: names of the submodules that are trained; empty means all.
         steps, minutes: length of the stage; exactly one of them is above zero.
         frames: frames a sample; the first one is the reference of the second. For a recording: frames taken
-            of each clip, the I frame included.
+            of each clip, the I frame included. Of stsr: frames of the base stream a sample.
         detach: stop gradients at the references of a roll-out (each frame then learns for itself).
         crop: (height, width), luma samples. batch: samples a step; of swift's motion and sizes: rows a step.
         lr, lr_end: learning rate at the start and the end. schedule: "cosine" or "constant".
@@ -160,7 +166,7 @@ class Recipe:
 
     Attributes:
         name: of the run; runs/NAME holds its checkpoints and logs.
-        model: name of a configuration ("dvc", "dvc-lite"), "swift" or "restore".
+        model: name of a configuration ("dvc", "dvc-lite"), "swift", "restore", "stsr" or "stsr-lite".
         init: "" starts afresh, "shipped" from the weights in the package, anything else is a weights file.
         data: videos or folders of them, or one prepared cache folder. val: the same for validation.
         seed: of everything random.
@@ -189,7 +195,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if self.model not in (known := (*CONFIGS, *_RECORDED)):
+        if self.model not in (known := (*CONFIGS, *_RECORDED, *_SIZES)):
             raise UsageError(f"unknown model {self.model!r} (there are: {', '.join(known)})")
         if not self.stages:
             raise UsageError("no [[stage]]")
@@ -215,8 +221,9 @@ class Recipe:
 
     @property
     def family(self) -> str:
-        """"dvc", "swift" or "restore"."""
-        return self.model if self.model in _RECORDED else "dvc"
+        """"dvc", "swift", "restore" or "stsr"."""
+        name = _SIZES.get(self.model, self.model)
+        return name if name in _RECORDED else "dvc"
 
 
 def smoke_recipe(recipe: Recipe, steps: int) -> Recipe:

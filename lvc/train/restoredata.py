@@ -22,6 +22,8 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ from tqdm import tqdm
 
 from lvc.bitstream import StreamHeader
 from lvc.codecs import get_codec
+from lvc.codecs.rebuild import Rebuilt
+from lvc.codecs.reduction import Reduction
+from lvc.enhance.levels import index_of_level, level_of_index
 from lvc.errors import CodecError, UsageError, VideoError
 from lvc.train.cache import FrameStore, write_json
 from lvc.types import EncodeOptions, Frame, VideoInfo
@@ -49,14 +54,19 @@ class BaseSpec:
         preset: of its encoder.
         crfs: range (low, high) that each clip draws its crf from, evenly.
         seed: of that.
+        kt, ks: of so many frames one goes through the base codec, smaller by so much (see lvc.codecs.reduction); the
+            copy holds what stsr's classical enhancer makes of these.
     """
 
     codec: str
     preset: str
     crfs: tuple[float, float]
     seed: int = 0
+    kt: int = 1
+    ks: float = 1.0
 
     def __post_init__(self) -> None:
+        Reduction(self.kt, round(2 * self.ks))
         if not 0 < self.crfs[0] <= self.crfs[1]:
             raise UsageError(f"{self.codec}: crfs must be above 0, the low one first, not {self.crfs}")
 
@@ -66,13 +76,14 @@ class BaseSpec:
         return round(4.0 * float(rng.uniform(*self.crfs))) / 4.0
 
 
-def code_clip(frames: Sequence[Frame], codec_name: str, params: dict[str, str]) -> list[Frame]:
+def code_clip(frames: Sequence[Frame], codec_name: str, params: dict[str, str],
+              frame_rate: Fraction = Fraction(30)) -> list[Frame]:
     """Encode and decode a clip, with one intra frame. Frames come in order, with pts 0, 1, 2, ...
 
     Raises CodecError if the codec is not available or fails.
     """
     codec = get_codec(codec_name)
-    video = VideoInfo(frames[0].width, frames[0].height)
+    video = VideoInfo(frames[0].width, frames[0].height, frame_rate)
     encoder = codec.encoder(video, EncodeOptions(intra_period=-1, threads=1, params=params))
     decoder = codec.decoder(StreamHeader(codec_id=codec.codec_id, weights_digest=b"", video=video, intra_period=-1,
                                          codec_data=encoder.codec_data))
@@ -81,6 +92,32 @@ def code_clip(frames: Sequence[Frame], codec_name: str, params: dict[str, str]) 
     if [f.pts for f in decoded] != list(range(len(frames))):
         raise CodecError(f"{codec_name} did not give all frames back")
     return decoded
+
+
+def kept_frames(count: int, kt: int) -> list[int]:
+    """Of ``count`` frames, those that go through the base codec: every kt-th, and the last one."""
+    return sorted({*range(0, count, kt), count - 1})
+
+
+def rebuild_clip(frames: Sequence[Frame], codec_name: str, params: dict[str, str], reduction: Reduction) -> list[Frame]:
+    """The same for a reduced clip: frames enlarged, and those between them by motion, all in order."""
+    kept = kept_frames(len(frames), reduction.kt)
+    size = frames[0].width, frames[0].height
+    rate = reduction.video(VideoInfo(*size)).frame_rate
+    coded = code_clip([reduction.picture(frames[i]) for i in kept], codec_name, params, rate)
+    pictures = []
+    for place, frame in zip(kept, coded, strict=True):
+        picture = Rebuilt(Frame(*frame.planes, place), place == 0, size, reduction.halves)
+        error = float(mean_squared_errors([picture.plain], [frames[place]])[0, 0])
+        picture.level = level_of_index(index_of_level(error**0.5))
+        pictures.append(picture)
+    rebuilt = [pictures[0].plain]
+    for before, after in pairwise(pictures):
+        if after.pts > before.pts + 1:
+            before.gap = before.pts + 1
+            rebuilt.append(before.middle(after))
+        rebuilt.append(after.plain)
+    return rebuilt
 
 
 def mean_squared_errors(frames: Sequence[Frame], others: Sequence[Frame]) -> npt.NDArray[np.float32]:
@@ -96,13 +133,16 @@ def clip_frames(store: FrameStore, clip: int, limit: int | None = None) -> list[
 
 
 def _identity(cache_id: str, spec: BaseSpec) -> dict[str, Any]:
-    return {"version": DECODED_VERSION, "cache": cache_id, "codec": spec.codec, "preset": spec.preset,
-            "crfs": list(spec.crfs), "seed": spec.seed}
+    plain = {"version": DECODED_VERSION, "cache": cache_id, "codec": spec.codec, "preset": spec.preset,
+             "crfs": list(spec.crfs), "seed": spec.seed}
+    # copies without reduction keep the names they had before there was any
+    return plain if (spec.kt, spec.ks) == (1, 1.0) else {**plain, "kt": spec.kt, "ks": spec.ks}
 
 
 def _decode_one(cache: str, clip: int, spec: BaseSpec) -> tuple[int, bytes, npt.NDArray[np.float32]]:
     frames = clip_frames(FrameStore(cache), clip)
-    decoded = code_clip(frames, spec.codec, {"preset": spec.preset, "crf": f"{spec.crf(clip):g}"})
+    decoded = rebuild_clip(frames, spec.codec, {"preset": spec.preset, "crf": f"{spec.crf(clip):g}"},
+                           Reduction(spec.kt, round(2 * spec.ks)))
     data = b"".join(plane.tobytes() for frame in decoded for plane in frame.planes)
     return clip, data, mean_squared_errors(decoded, frames)
 
@@ -153,7 +193,7 @@ class DecodedStore:
     """Read access to a decoded copy, memory-mapped.
 
     Attributes:
-        codec: name of the base codec.
+        codec: name of the base codec. kt, ks: as of BaseSpec.
         store: of the cache, for the originals.
 
     Raises:
@@ -166,6 +206,7 @@ class DecodedStore:
         try:
             raw = json.loads((folder / "decoded.json").read_text(encoding="utf-8"))
             self.codec = str(raw["identity"]["codec"])
+            self.kt, self.ks = int(raw["identity"].get("kt", 1)), float(raw["identity"].get("ks", 1.0))
             self.crf = [float(value) for value in raw["crf"]]
             same = raw["identity"]["cache"] == manifest.cache_id
             self._errors = np.load(folder / "errors.npy")

@@ -18,7 +18,7 @@ from lvc.enhance.restore import STRIDE, RestoreConfig, RestoreNet, pack, plane_m
 from lvc.errors import UsageError
 from lvc.train.recipe import Recipe, Stage
 from lvc.train.restoredata import BaseSpec, DecodedStore, make_decoded
-from lvc.train.task import State, ahead
+from lvc.train.task import BETAS, State, ahead
 from lvc.weights import RestoreWeights, load_restore_weights, save_restore_weights
 
 BASES = (BaseSpec("svt-av1", "8", (20.0, 60.0), 1), BaseSpec("svt-av1", "8", (20.0, 60.0), 2),
@@ -182,6 +182,7 @@ class RestoreTask:
         folder: for decoded copies.
     """
 
+    betas = BETAS
     config = RestoreConfig()
 
     def __init__(self, recipe: Recipe, cache: Path, folder: Path) -> None:

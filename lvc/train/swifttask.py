@@ -21,7 +21,7 @@ from lvc.train.recipe import Recipe, Stage
 from lvc.train.swiftdata import Crops, Recording
 from lvc.train.swiftlosses import MotionBatch, entropy_loss, filter_loss, motion_loss
 from lvc.train.swiftrecord import record
-from lvc.train.task import State, ahead, unfreeze
+from lvc.train.task import BETAS, State, ahead, unfreeze
 from lvc.weights import SwiftWeights, load_swift_weights, save_swift_weights
 
 LR_FACTORS = {"entropy": (("logits", 5.0), ("base", 40.0)), "motion": (("logits", 10.0),), "sizes": (("logits", 10.0),)}
@@ -60,6 +60,7 @@ class SwiftTask:
         folder: for the recording; there is one at a time.
     """
 
+    betas = BETAS
     config = SwiftConfig()
 
     def __init__(self, recipe: Recipe, cache: Path, folder: Path) -> None:

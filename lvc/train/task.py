@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from lvc.codecs.base import Codec
 from lvc.train.recipe import Stage
 
+BETAS = (0.9, 0.999)
+"""Of AdamW, usually."""
+
 State = dict[str, dict[str, Tensor]]
 """Parameters and buffers of each model by name."""
 
@@ -23,7 +26,12 @@ class Task(Protocol):
 
     Whatever depends on chance is a function of the recipe's seed, the stage and the step, so that a resumed
     run repeats what an uninterrupted one does.
+
+    Attributes:
+        betas: of AdamW.
     """
+
+    betas: tuple[float, float]
 
     def build(self) -> nn.ModuleDict:
         """The models by the names that stages have for them, as the recipe starts them."""
