@@ -38,9 +38,9 @@ class Reduction:
     @classmethod
     def from_text(cls, kt: str, ks: str, enhancer: int) -> Reduction:
         """Out of the parameters of a codec string. Raises UsageError."""
-        for name, value, known in (("kt", kt, _TIMES), ("ks", ks, _SCALES)):
+        for name, value, known, more in (("kt", kt, _TIMES, ", auto"), ("ks", ks, _SCALES, "")):
             if value not in known:
-                raise UsageError(f"stsr: {name} must be one of {', '.join(known)}, not {value!r}")
+                raise UsageError(f"stsr: {name} must be one of {', '.join(known)}{more}, not {value!r}")
         return cls(_TIMES[kt], _SCALES[ks], enhancer)
 
     @classmethod

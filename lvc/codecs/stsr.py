@@ -31,6 +31,7 @@ from lvc.codecs.layered import (
 from lvc.codecs.picture import check_size
 from lvc.codecs.rebuild import WAYS, ClipEnhancer, Clips, Rebuilt, mixed
 from lvc.codecs.reduction import LINEAR, NETWORK, Reduction
+from lvc.codecs.stsradaptive import AUTO, AdaptiveEncoder, other_quality
 from lvc.enhance.levels import LEVELS, index_of_level, level_of_index
 from lvc.errors import CorruptStreamError
 from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
@@ -43,6 +44,9 @@ _FLAGS = ENHANCE_LUMA | ENHANCE_CHROMA
 _PLANE_WEIGHTS = (6, 1, 1)
 _LEAST_ERROR = 1e-3
 
+_Errors = tuple[float, float, float]
+"""Mean squared ones, of Y, U and V."""
+
 
 class StsrEncoder:
     """Reduces, codes by the base codec, decodes that again, and tries what a decoder can do with each frame.
@@ -51,12 +55,17 @@ class StsrEncoder:
         base: the base codec. encoder, decoder: of the base stream.
         video: what is pushed. reduction: of the base stream.
         enhancer: the network; None: only the ways of missing frames are chosen.
+
+    Attributes:
+        cost: of the frames that a decoder will give, so far: the sum of 6 ln Y + ln U + ln V of their squared errors,
+            which falls with their 6:1:1 PSNR.
     """
 
     def __init__(self, base: Codec, encoder: Encoder, decoder: Decoder, video: VideoInfo, reduction: Reduction,
                  enhancer: ClipEnhancer | None) -> None:
         self.codec_data = layered_data(base, bytes(reduction) + encoder.codec_data)
         self._encoder, self._decoder, self._reduction, self._video = encoder, decoder, reduction, video
+        self.cost = 0.0
         self._clips = Clips(enhancer)
         self._count = 0
         self._skipped: Frame | None = None
@@ -73,12 +82,18 @@ class StsrEncoder:
 
     def push(self, frame: Frame) -> list[Packet]:
         """Take one frame; see Encoder. Raises UsageError on another size, and what the base codec raises."""
-        check_size(frame, self._video)
-        if self._count % self._reduction.kt:
-            self._skipped = frame
-        else:
-            self._code(frame)
+        keep = self._count % self._reduction.kt == 0
         self._count += 1
+        return self.take(frame, keep)
+
+    def take(self, frame: Frame, keep: bool) -> list[Packet]:
+        """The same, with a choice whether it goes into the base stream; the first must, and one of two in a row."""
+        check_size(frame, self._video)
+        if keep:
+            self._code(frame)
+        else:
+            assert self._skipped is None
+            self._skipped = frame
         return self._ready()
 
     def flush(self) -> list[Packet]:
@@ -133,9 +148,9 @@ class StsrEncoder:
                 self._judge_gap(before, picture)
             if before is not None:
                 before.clip = None
-            source, flags = self._sources.pop(picture.pts), 0
-            if picture.clip is not None:
-                flags = _flags(picture.clip.enhanced(picture), squared_errors(picture.plain, source), source)
+            source = self._sources.pop(picture.pts)
+            enhanced = None if picture.clip is None else picture.clip.enhanced(picture)
+            flags = self._choose(enhanced, squared_errors(picture.plain, source), source)
             self._qualities[picture.pts] = index_of_level(picture.level) * (_FLAGS + 1) + flags
 
     def _judge_gap(self, before: Rebuilt, after: Rebuilt) -> None:
@@ -143,10 +158,20 @@ class StsrEncoder:
         source = self._sources.pop(before.gap)
         errors = [squared_errors(before.by_way(after, way), source) for way in WAYS]
         way = min(WAYS, key=lambda way: _cost(errors[way]))
-        flags = 0
-        if before.clip is not None:
-            flags = _flags(before.clip.enhanced(before, gap=True), errors[way], source)
+        enhanced = None if before.clip is None else before.clip.enhanced(before, gap=True)
+        flags = self._choose(enhanced, errors[way], source)
         self._qualities[before.gap] = way * (_FLAGS + 1) + flags
+
+    def _choose(self, enhanced: Frame | None, errors: _Errors, source: Frame) -> int:
+        """Flags of the planes that are better enhanced; the frame's cost is taken down."""
+        flags = 0
+        if enhanced is not None:
+            found = squared_errors(enhanced, source)
+            flags = better_planes(found, errors)
+            y, chroma = (found if flags & bit else errors for bit in (ENHANCE_LUMA, ENHANCE_CHROMA))
+            errors = y[0], chroma[1], chroma[2]
+        self.cost += _cost(errors)
+        return flags
 
     def _ready(self) -> list[Packet]:
         packets = []
@@ -253,9 +278,11 @@ class StsrCodec:
     """stsr: with the classical enhancer, or with the network of a weights file.
 
     Parameters in a codec string: ``base=NAME``, an external codec (default svt-av1); ``kt=1`` or ``2``: every frame or
-    every second one and the last are coded; ``ks=1``, ``1.5`` or ``2``: pictures are reduced by so much; all others are
-    the base codec's own: ``stsr:base=x265,kt=2,ks=2,preset=medium,crf=27``. Its ``keyint`` counts its own frames, the
-    intra period those of the video. The quality is that of the base codec.
+    every second one and the last are coded; ``kt=auto``: whichever of these is better, for every 16 frames (see
+    lvc.codecs.stsradaptive; encoding takes four times as long, and needs a quality, not a bitrate); ``ks=1``, ``1.5``
+    or ``2``: pictures are reduced by so much; all others are the base codec's own:
+    ``stsr:base=x265,kt=2,ks=2,preset=medium,crf=27``. Its ``keyint`` counts its own frames, the intra period those of
+    the video (with ``kt=auto`` its own, too). The quality is that of the base codec.
 
     Args:
         weights: None for the classical enhancer.
@@ -269,19 +296,29 @@ class StsrCodec:
         self.weights = weights
         self.weights_digest = digest if weights is None else weights.digest
 
-    def encoder(self, video: VideoInfo, options: EncodeOptions) -> StsrEncoder:
+    def encoder(self, video: VideoInfo, options: EncodeOptions) -> StsrEncoder | AdaptiveEncoder:
         """Raises UsageError on parameters that neither this nor the base codec knows."""
         params = dict(options.params)
         base = find_base(params.pop("base", _BASE))
-        reduction = Reduction.from_text(params.pop("kt", "1"), params.pop("ks", "1"),
-                                        LINEAR if self.weights is None else NETWORK)
-        inner, period = reduction.video(video), reduction.intra_period(options.intra_period)
-        encoder = base.encoder(inner, replace(options, params=params, intra_period=period))
-        header = StreamHeader(base.codec_id, b"", inner, period, encoder.codec_data)
+        kt, ks = params.pop("kt", "1"), params.pop("ks", "1")
+        enhancer = LINEAR if self.weights is None else NETWORK
+        inner = replace(options, params=params)
         if self.weights is not None and options.threads:
             import torch
 
             torch.set_num_threads(options.threads)
+        if kt != AUTO:
+            return self._encoder(base, video, inner, Reduction.from_text(kt, ks, enhancer))
+        reduction = Reduction.from_text("1", ks, enhancer)
+        other = other_quality(inner)
+        return AdaptiveEncoder(self._encoder(base, video, inner, reduction),
+                               lambda: self._encoder(base, video, inner, reduction),
+                               lambda: self._encoder(base, video, other, reduction))
+
+    def _encoder(self, base: Codec, video: VideoInfo, options: EncodeOptions, reduction: Reduction) -> StsrEncoder:
+        inner, period = reduction.video(video), reduction.intra_period(options.intra_period)
+        encoder = base.encoder(inner, replace(options, intra_period=period))
+        header = StreamHeader(base.codec_id, b"", inner, period, encoder.codec_data)
         return StsrEncoder(base, encoder, base.decoder(header), video, reduction, self._network(base, reduction))
 
     def decoder(self, header: StreamHeader) -> StsrDecoder:
@@ -308,10 +345,6 @@ def load_stsr(weights: str | None) -> StsrCodec:
     return StsrCodec(load_stsr_weights(StsrCodec.name if weights is None else Path(weights)))
 
 
-def _flags(enhanced: Frame | None, plain: tuple[float, float, float], source: Frame) -> int:
-    return 0 if enhanced is None else better_planes(squared_errors(enhanced, source), plain)
-
-
-def _cost(errors: tuple[float, float, float]) -> float:
+def _cost(errors: _Errors) -> float:
     """Falls with the 6:1:1 PSNR."""
     return sum(weight * math.log(error + _LEAST_ERROR) for weight, error in zip(_PLANE_WEIGHTS, errors, strict=True))

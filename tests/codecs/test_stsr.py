@@ -181,7 +181,7 @@ def test_codec_strings(codec, tmp_path):
     configured = open_codec("stsr:base=x265,kt=2,ks=1.5,crf=27")
     assert (configured.name, configured.codec_id, configured.weights_digest) == ("stsr", int(CodecId.STSR), b"")
     video = VideoInfo(64, 64)
-    for params, message in (({"kt": "3"}, "kt must be one of 1, 2, not '3'"),
+    for params, message in (({"kt": "3"}, "kt must be one of 1, 2, auto, not '3'"),
                             ({"ks": "4"}, r"ks must be one of 1, 1\.5, 2, not '4'"),
                             ({"base": "dvc"}, "unknown base codec 'dvc'"),
                             ({"base": "x265", "nonsense": "1"}, "x265.*nonsense")):
