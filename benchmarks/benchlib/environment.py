@@ -145,7 +145,11 @@ def kmac(codec_string: str) -> dict[str, dict[str, float | None] | None] | None:
     configured = lvc.open_codec(codec_string)
     weights: Any = getattr(configured.codec, "weights", None)
     if hasattr(weights, "net"):  # a layered codec: the same network after every frame, which its encoder tries, too
-        cost = round(weights.net.config.kmac_per_pixel, 3)
+        net = weights.net
+        if hasattr(net, "kmac_per_pixel"):  # stsr's, of which frames in between take less
+            cost = round(net.kmac_per_pixel(2 if configured.params.get("kt") == "2" else 1), 3)
+        else:
+            cost = round(net.config.kmac_per_pixel, 3)
         return {kind: {"encode": cost, "decode": cost} for kind in ("intra", "inter")}
     if hasattr(weights, "model"):
         from lvc.models.complexity import swift_decode_kmac_per_pixel

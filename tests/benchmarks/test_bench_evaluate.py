@@ -28,7 +28,7 @@ from lvc.metrics import PerceptualMeter, compare_frames
 from lvc.models.complexity import swift_decode_kmac_per_pixel
 from lvc.models.swiftmodel import SwiftConfig, SwiftModel
 from lvc.ops.integer import IntConv2d
-from lvc.weights import save_restore_weights
+from lvc.weights import load_stsr_weights, save_restore_weights
 
 CODEC = "x264:preset=ultrafast"
 
@@ -301,6 +301,15 @@ def test_layered_codecs_and_weights_of_a_file(clip, tmp_path, capsys):
     # this network starts as the identity, so the pictures are those of the base codec, a header dearer
     assert first["decoded_md5"] == base["decoded_md5"]
     assert base["file_bytes"] < first["file_bytes"] < base["file_bytes"] + 200
+
+
+def test_complexity_of_stsr(stsr_path):
+    kmac = {kt: environment.kmac(f"stsr:kt={kt},weights={stsr_path}") for kt in ("1", "2", "auto")}
+    net = load_stsr_weights(stsr_path).net
+    for kt, found in kmac.items():
+        expected = pytest.approx(net.kmac_per_pixel(2 if kt == "2" else 1), abs=1e-3)
+        assert found == {kind: {"encode": expected, "decode": expected} for kind in ("intra", "inter")}
+    assert environment.kmac("stsr:kt=2") is None
 
 
 @pytest.mark.slow
