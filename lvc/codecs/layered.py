@@ -223,6 +223,8 @@ class LayeredDecoder:
     def _see(self, decoded: Sequence[Frame]) -> list[Frame]:
         frames = []
         for frame in decoded:
+            if frame.pts not in self._packets:
+                raise CorruptStreamError(f"presentation time {frame.pts} comes twice")
             quality, intra = self._packets.pop(frame.pts)
             self._wanted[frame.pts] = quality & _FLAGS
             level = level_of_index(quality // (_FLAGS + 1))

@@ -49,14 +49,21 @@ class ClipEnhancer(Protocol):
 
 
 class Rebuilt:
-    """A picture of the base stream, and what is made of it."""
+    """A picture of the base stream, and what is made of it.
 
-    def __init__(self, frame: Frame, intra: bool, size: tuple[int, int], halves: int) -> None:
+    Args:
+        frame: as decoded. intra: whether it begins a group of pictures.
+        size: (width, height) of the video. halves: twice the scale that leads to it.
+        threads: of motion search; 0: one for each core.
+    """
+
+    def __init__(self, frame: Frame, intra: bool, size: tuple[int, int], halves: int, threads: int = 0) -> None:
         self.plain = enlarged(frame, *size, halves)  # of the video's size
         self.pts, self.intra = frame.pts, intra
         self.level = 0.0
         self.gap: int | None = None  # pts of the picture behind it that is not in the base stream
         self.clip: Clip | None = None
+        self._threads = threads or os.cpu_count() or 1
         self._middle: Frame | None = None
 
     def middle(self, following: Rebuilt) -> Frame:
@@ -64,8 +71,7 @@ class Rebuilt:
         assert self.gap is not None
         if self._middle is None:
             level = (self.level + following.level) / 2
-            self._middle = Frame(*between(self.plain.planes, following.plain.planes, level, os.cpu_count() or 1),
-                                 self.gap)
+            self._middle = Frame(*between(self.plain.planes, following.plain.planes, level, self._threads), self.gap)
         return self._middle
 
     def by_way(self, following: Rebuilt, way: int) -> Frame:

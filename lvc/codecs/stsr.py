@@ -55,6 +55,7 @@ class StsrEncoder:
         base: the base codec. encoder, decoder: of the base stream.
         video: what is pushed. reduction: of the base stream.
         enhancer: the network; None: only the ways of missing frames are chosen.
+        threads: of motion search; 0: one for each core.
 
     Attributes:
         cost: of the frames that a decoder will give, so far: the sum of 6 ln Y + ln U + ln V of their squared errors,
@@ -62,10 +63,11 @@ class StsrEncoder:
     """
 
     def __init__(self, base: Codec, encoder: Encoder, decoder: Decoder, video: VideoInfo, reduction: Reduction,
-                 enhancer: ClipEnhancer | None) -> None:
+                 enhancer: ClipEnhancer | None, threads: int = 0) -> None:
         self.codec_data = layered_data(base, bytes(reduction) + encoder.codec_data)
         self._encoder, self._decoder, self._reduction, self._video = encoder, decoder, reduction, video
         self.cost = 0.0
+        self._threads = threads
         self._clips = Clips(enhancer)
         self._count = 0
         self._skipped: Frame | None = None
@@ -133,7 +135,8 @@ class StsrEncoder:
         for frame in frames:
             intra = frame.pts in self._intra
             self._intra.discard(frame.pts)
-            picture = Rebuilt(frame, intra, (self._video.width, self._video.height), self._reduction.halves)
+            picture = Rebuilt(frame, intra, (self._video.width, self._video.height), self._reduction.halves,
+                              self._threads)
             error = squared_errors(picture.plain, self._sources[frame.pts])[0]
             picture.level = level_of_index(index_of_level(math.sqrt(error)))
             if self._decoded is not None:
@@ -226,11 +229,14 @@ class StsrDecoder:
     def _see(self, decoded: Sequence[Frame]) -> list[Frame]:
         frames = []
         for frame in decoded:
+            before = self._decoded
+            if frame.pts not in self._packets or (before is not None and frame.pts <= before.pts):
+                raise CorruptStreamError(f"presentation time {frame.pts} comes twice, or too late")
             quality, intra = self._packets.pop(frame.pts)
             self._wanted[frame.pts] = quality & _FLAGS
             picture = Rebuilt(frame, intra, (self._video.width, self._video.height), self._reduction.halves)
             picture.level = level_of_index(quality // (_FLAGS + 1))
-            before, self._decoded = self._decoded, picture
+            self._decoded = picture
             between = sorted(pts for pts in self._missing if pts < frame.pts)
             if len(between) > 1 or (between and (before is None or between[0] <= before.pts)):
                 raise CorruptStreamError(f"the frame at {between[0]} is not alone between two of the base stream")
@@ -319,7 +325,8 @@ class StsrCodec:
         inner, period = reduction.video(video), reduction.intra_period(options.intra_period)
         encoder = base.encoder(inner, replace(options, intra_period=period))
         header = StreamHeader(base.codec_id, b"", inner, period, encoder.codec_data)
-        return StsrEncoder(base, encoder, base.decoder(header), video, reduction, self._network(base, reduction))
+        return StsrEncoder(base, encoder, base.decoder(header), video, reduction, self._network(base, reduction),
+                           options.threads)
 
     def decoder(self, header: StreamHeader) -> StsrDecoder:
         """Raises CorruptStreamError if the header's codec data makes no sense."""

@@ -107,7 +107,7 @@ def rebuild_clip(frames: Sequence[Frame], codec_name: str, params: dict[str, str
     coded = code_clip([reduction.picture(frames[i]) for i in kept], codec_name, params, rate)
     pictures = []
     for place, frame in zip(kept, coded, strict=True):
-        picture = Rebuilt(Frame(*frame.planes, place), place == 0, size, reduction.halves)
+        picture = Rebuilt(Frame(*frame.planes, place), place == 0, size, reduction.halves, 1)
         error = float(mean_squared_errors([picture.plain], [frames[place]])[0, 0])
         picture.level = level_of_index(index_of_level(error**0.5))
         pictures.append(picture)

@@ -197,3 +197,6 @@ def test_damaged_packets(codec, textured_frames, info_of):
         codec.decoder(header).push(replace(packets[0], payload=b""))
     with pytest.raises(CorruptStreamError, match="inter frame"):
         codec.decoder(header).push(packets[1])
+    twice = codec.decoder(header)
+    with pytest.raises(CorruptStreamError, match="comes twice"):
+        [twice.push(replace(packet, pts=0)) for packet in packets] + [twice.flush()]

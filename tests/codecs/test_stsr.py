@@ -218,6 +218,7 @@ def test_damaged_packets(codec, textured_frames, info_of):
             (0, {"quality": 64}, "quality 64 is above 63"), (1, {"quality": 12}, "quality 12 is above 11"),
             (0, {"quality": 1}, "without one"), (1, {"quality": 2}, "without one"),
             (1, {"kind": PacketKind.INTRA}, "intra packet is empty"), (0, {"payload": b"", "quality": 0}, "empty"),
+            (2, {"pts": 0}, "comes twice"), (4, {"pts": -2}, "too late"),
             (3, {"pts": 1}, "not alone"), (3, {"pts": 0}, "not alone"), (1, {"pts": -5}, "not alone")):
         with pytest.raises(CorruptStreamError, match=message):
             tried(number, **changes)
