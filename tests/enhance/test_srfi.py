@@ -60,12 +60,13 @@ def test_gradients_reach_all_parts():
 
 def test_a_new_network_learns():
     """Steps down the gradient from the identity move the parts behind the zeros, too."""
+    torch.manual_seed(0)
     net, arguments = Srfi(TINY), clip()
     target = arguments[0] + 1.0, arguments[1] - 1.0
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     before = {name: value.detach().clone() for name, value in net.named_parameters()}
     losses = []
-    for _ in range(8):
+    for _ in range(12):
         losses.append(sum((a - b).square().mean() for a, b in zip(net(*arguments), target, strict=True)))
         optimizer.zero_grad()
         losses[-1].backward()
@@ -99,7 +100,7 @@ def test_flow_begins_as_zero_and_is_learned():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert float(loss) < 0.3
+    assert float(loss.detach()) < 0.3
 
 
 def test_the_recurrence_runs_both_ways():
