@@ -13,8 +13,9 @@ namespace lvc {
 // What a scalar encoder needs of an entry.
 struct Step {
   uint64_t reciprocal;  // 2^64 / frequency, rounded up; 2^64 - 1 for 1
-  uint32_t bias;        // start, and 2^14 - 1 more if the frequency is 1
-  uint32_t frequency;
+  uint32_t limit;       // states from here on give a word first: frequency * 2^18
+  uint16_t bias;        // start, and 2^14 - 1 more if the frequency is 1
+  uint16_t others;      // 2^14 - frequency
 };
 
 // Integer CDFs of 14 bits, checked once. Throws std::invalid_argument (with the row at fault) when they break
@@ -35,6 +36,7 @@ class Tables {
   std::vector<int32_t> first_, value_;
   std::vector<uint16_t> ranks_;
   std::vector<Step> steps_;
+  std::vector<Interval> intervals_;
 };
 
 // Which table codes which symbol: one index a symbol, or runs of `run` symbols for tables 0, 1, 2, ...

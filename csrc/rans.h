@@ -45,6 +45,13 @@ LVC_HD inline uint32_t start_of(Entry e) { return e & (kTotal - 1); }
 LVC_HD inline uint32_t frequency_of(Entry e) { return e >> 16 & (kTotal - 1); }
 LVC_HD inline bool is_escape(Entry e) { return e >> 31 != 0; }
 
+// The same and its value for decoders that read one at a time.
+struct Interval {
+  uint16_t start;
+  uint16_t frequency;  // bit 15: whether it is the escape
+  int32_t value;       // of the escape: 0
+};
+
 // Tables as the kernels see them. Table t has count[t] values from first[t] on, and the escape. Its count[t] + 1
 // entries stand from row[t] on, in coding order in `entry` and `value` (for decoding), and in the order of
 // values, escape last, in `by_value` and `cost` (for encoding).
@@ -54,6 +61,7 @@ struct TablesView {
   const uint32_t* count;
   const Entry* entry;
   const int32_t* value;      // of the escape: 0
+  const Interval* interval;  // entry and value again
   const uint32_t* bucket;    // [n_tables][kBuckets]: entry << 12 | (b - 1) << 6 | (c - 1), see find_entry
   const Entry* by_value;
   const uint32_t* cost;      // approximate bits times 1024, see lane_count

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "../kernels.h"
@@ -20,20 +21,28 @@ constexpr int symbol_kind() {
   return std::is_same<T, int8_t>::value ? 0 : std::is_same<T, int16_t>::value ? 1 : 2;
 }
 
-// Index arrays in pieces. An index that is there is used as it is; runs are written out piece by piece.
+// Index arrays in pieces that are copied and bounded, since arrays may change under us while no lock is held.
 template <typename T>
 struct Pieces {
   using Type = T;
   const T* index;
-  explicit Pieces(PerSymbol<T> from) : index(from.index) {}
-  const T* get(size_t begin, size_t) const { return index + begin; }
+  T last;
+  T piece[kBlock];
+  Pieces(PerSymbol<T> from, uint32_t n_tables)
+      : index(from.index), last(static_cast<T>(std::min<uint32_t>(n_tables - 1, std::numeric_limits<T>::max()))) {}
+  const T* get(size_t begin, size_t n) {
+    using Unsigned = std::make_unsigned_t<T>;
+    for (size_t i = 0; i < n; ++i)
+      piece[i] = static_cast<T>(std::min(static_cast<Unsigned>(index[begin + i]), static_cast<Unsigned>(last)));
+    return piece;
+  }
 };
 
 struct RunPieces {
   using Type = int32_t;
   size_t run;
   int32_t piece[kBlock];
-  explicit RunPieces(PerRun from) : run(from.run) {}
+  RunPieces(PerRun from, uint32_t) : run(from.run) {}
   const int32_t* get(size_t begin, size_t n) {
     for (size_t i = 0; i < n;) {
       const size_t table = (begin + i) / run;
@@ -293,7 +302,7 @@ template <typename Index>
 Status Decoder::pull(const TablesView& t, Index index, int32_t* out, size_t n) {
   if (status_ != Status::kOk) return status_;
   if (!in_range(index, n, t.n_tables)) return Status::kBadIndex;  // nothing was taken
-  typename PiecesOf<Index>::Type pieces(index);
+  typename PiecesOf<Index>::Type pieces(index, t.n_tables);
   using Piece = typename PiecesOf<Index>::Type::Type;
   const auto decode = kernels().decode[std::is_same<Piece, int32_t>::value];
   for (size_t begin = 0; begin < n && status_ == Status::kOk;) {

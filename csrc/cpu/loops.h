@@ -8,8 +8,17 @@
 namespace lvc {
 namespace {
 
+// A value that the compiler knows nothing about: a loop with one stays a loop over single numbers. What it would make
+// of look-ups in vectors (numbers taken out, and put together again; or gathers) is slower than they are one by one.
+template <typename T>
+inline T opaque(T value) {
+#if defined(__GNUC__)
+  __asm__("" : "+r"(value));
+#endif
+  return value;
+}
+
 // Index arrays may change under us while no lock is held, so each entry is read once, checked and bounded.
-// Compilers turn this into gathers where there are such.
 template <typename Symbol, typename Index, typename Id>
 bool find_ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* __restrict ids, size_t n,
               size_t& escapes) {
@@ -19,9 +28,9 @@ bool find_ids(const TablesView& t, const Symbol* symbols, const Index* index, Id
   const uint32_t last = t.n_tables - 1;
   uint32_t bad = 0, rare = 0;
   for (size_t i = 0; i < n; ++i) {
-    const uint32_t asked = static_cast<uint32_t>(static_cast<int32_t>(index[i]));
+    const uint32_t asked = opaque(static_cast<uint32_t>(static_cast<int32_t>(index[i])));
     const uint32_t table = std::min(asked, last);
-    bad |= asked > last ? 1u : 0u;
+    bad |= asked ^ table;
     // Modulo 2^32 this is at least count[table] for every value outside, since the last value is an int32.
     const uint32_t place = static_cast<uint32_t>(static_cast<int32_t>(symbols[i])) -
                            static_cast<uint32_t>(first[table]);

@@ -20,6 +20,38 @@ inline uint32_t divide(uint32_t x, const Step& step) {
 }
 #endif
 
+// The next two are taken at random, so they must not become branches, which compilers like to make of them.
+
+// Gives the lower half of x as a word if x is not below the limit.
+inline void spill(uint32_t& x, uint32_t limit, uint16_t*& out) {
+  out[-1] = static_cast<uint16_t>(x);
+#if defined(__x86_64__) && defined(__GNUC__)
+  __asm__("cmp %[limit], %[x]\n\tcmovae %[half], %[x]\n\tcmovae %[below], %[out]"
+          : [x] "+r"(x), [out] "+r"(out)
+          : [limit] "rm"(limit), [half] "r"(x >> 16), [below] "r"(out - 1)
+          : "cc");
+#else
+  const uint32_t full = x >= limit;
+  x >>= 16 * full;
+  out -= full;
+#endif
+}
+
+// Takes a word if x is below 2^16.
+inline void refill(uint32_t& x, const uint8_t*& next) {
+  const uint32_t filled = x << 16 | load_word(next);
+#if defined(__x86_64__) && defined(__GNUC__)
+  __asm__("cmp %[bound], %[x]\n\tcmovb %[filled], %[x]\n\tcmovb %[after], %[next]"
+          : [x] "+r"(x), [next] "+r"(next)
+          : [bound] "i"(kInitialState), [filled] "r"(filled), [after] "r"(next + 2)
+          : "cc");
+#else
+  const uint32_t need = x < kInitialState;
+  x = (filled & (0u - need)) | (x & (need - 1));
+  next += 2 * need;
+#endif
+}
+
 template <uint32_t kLanes, typename Id>
 void encode_groups(EncoderState& s, const Step* steps, const Id* ids, size_t groups, uint16_t*& top) {
   uint32_t lane[kLanes];
@@ -31,11 +63,8 @@ void encode_groups(EncoderState& s, const Step* steps, const Id* ids, size_t gro
     for (uint32_t k = kLanes; k-- > 0;) {
       const Step& step = steps[id[k]];
       uint32_t x = lane[k];
-      const uint32_t full = x >> 16 >= step.frequency << 2;
-      out[-1] = static_cast<uint16_t>(x);
-      out -= full;
-      x >>= 16 * full;
-      lane[k] = x + step.bias + divide(x, step) * (kTotal - step.frequency);
+      spill(x, step.limit, out);
+      lane[k] = x + step.bias + divide(x, step) * step.others;
     }
   }
   for (uint32_t k = 0; k < kLanes; ++k) s.lane[k] = lane[k];
@@ -52,20 +81,22 @@ Status decode_groups(DecoderState& d, const TablesView& t, const Index*& index, 
     const uint8_t* next = d.next;
     uint32_t escapes = 0;
     for (uint32_t k = 0; k < kLanes; ++k) {
-      const uint32_t table = table_at(t, index, k);
+      const uint32_t table = static_cast<uint32_t>(index[k]);
       const uint32_t slot = lane[k] & (kTotal - 1);
       const uint32_t word = t.bucket[static_cast<size_t>(table) * kBuckets + (slot >> kBucketShift)];
       const uint32_t place = slot & ((1u << kBucketShift) - 1);
-      uint32_t e = (word >> 12) + (place > (word >> 6 & 63)) + (place > (word & 63));
-      Entry entry = t.entry[e];
-      while (slot - start_of(entry) >= frequency_of(entry)) entry = t.entry[++e];
-      const uint32_t x = frequency_of(entry) * (lane[k] >> kPrecision) + slot - start_of(entry);
-      // (arithmetic, so that no compiler makes a branch of it, which would be taken at random)
-      const uint32_t need = x < kInitialState;
-      lane[k] = x << 16 * need | (load_word(next) & (0u - need));
-      next += 2 * need;
-      out[k] = t.value[e];
-      escapes |= static_cast<uint32_t>(is_escape(entry)) << k;
+      const Interval* found = t.interval + ((word >> 12) + (place > (word >> 6 & 63)) + (place > (word & 63)));
+      uint32_t frequency = found->frequency & (kTotal - 1), above = slot - found->start;
+      while (above >= frequency) {
+        ++found;
+        frequency = found->frequency & (kTotal - 1);
+        above = slot - found->start;
+      }
+      uint32_t x = frequency * (lane[k] >> kPrecision) + above;
+      refill(x, next);
+      lane[k] = x;
+      out[k] = found->value;
+      if (__builtin_expect(found->frequency >> 15 != 0, 0)) escapes |= 1u << k;
     }
     d.next = next;
     if (escapes != 0) status = decode_escapes(d, t, index, out, escapes);

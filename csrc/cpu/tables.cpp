@@ -16,9 +16,11 @@ namespace {
 
 Step make_step(Entry e) {
   const uint32_t f = frequency_of(e);
-  if (f == 1) return {std::numeric_limits<uint64_t>::max(), start_of(e) + kTotal - 1, f};
+  const uint16_t start = static_cast<uint16_t>(start_of(e)), others = static_cast<uint16_t>(kTotal - f);
+  if (f == 1)
+    return {std::numeric_limits<uint64_t>::max(), f << 18, static_cast<uint16_t>(start + kTotal - 1), others};
   // 2^64 / f, rounded up: (2^64 - 1) / f rounded down, plus 1.
-  return {std::numeric_limits<uint64_t>::max() / f + 1, start_of(e), f};
+  return {std::numeric_limits<uint64_t>::max() / f + 1, f << 18, start, others};
 }
 
 }  // namespace
@@ -59,6 +61,7 @@ void Tables::add_row(size_t t, const uint32_t* cdf, const int32_t* order, size_t
       reject(t, "its values must be consecutive");
     entry_.push_back(e);
     value_.push_back(escape ? 0 : order[r]);
+    intervals_.push_back({static_cast<uint16_t>(start_of(e)), static_cast<uint16_t>(e >> 16), value_.back()});
     by_value_[base + static_cast<size_t>(place)] = e;
     cost_[base + static_cast<size_t>(place)] = cost_of(frequency_of(e));
     steps_[base + static_cast<size_t>(place)] = make_step(e);
@@ -110,8 +113,8 @@ void Tables::build_ranks() {
 }
 
 TablesView Tables::view() const {
-  return {row_.data(),   first_.data(),    count_.data(), entry_.data(),
-          value_.data(), bucket_.data(),   by_value_.data(), cost_.data(),
+  return {row_.data(),   first_.data(),  count_.data(),     entry_.data(),    value_.data(), intervals_.data(),
+          bucket_.data(), by_value_.data(), cost_.data(),
           ranks_.empty() ? nullptr : ranks_.data(), static_cast<uint32_t>(row_.size()),
           static_cast<uint32_t>(entry_.size())};
 }
