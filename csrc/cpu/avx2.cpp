@@ -83,18 +83,27 @@ inline __m256i put8(__m256i x, __m256i entry, uint16_t*& top) {
   return _mm256_add_epi32(sum, _mm256_andnot_si256(_mm256_cmpgt_epi32(frequency, rest), more));
 }
 
+// One by one, while the last group is coded: a gather takes twice as long, and its ports.
+template <int kLanes>
+inline void fetch(const Entry* entries, const uint16_t* ids, Entry* to) {
+#pragma GCC unroll 32
+  for (int i = 0; i < kLanes; ++i) to[i] = opaque(entries[ids[i]]);
+}
+
 template <int kVectors>
 void encode_groups(EncoderState& s, const Entry* entries, const uint16_t* ids, size_t groups, uint16_t*& top) {
+  constexpr int kLanes = 8 * kVectors;
+  if (groups == 0) return;
+  alignas(32) Entry fetched[2][kLanes];
   __m256i x[kVectors];
   for (int v = 0; v < kVectors; ++v) x[v] = load_lanes(s.lane + 8 * v);
   uint16_t* out = top;
-  for (const uint16_t* id = ids + groups * 8 * kVectors; id != ids;) {
-    id -= 8 * kVectors;
+  const uint16_t* id = ids + (groups - 1) * kLanes;
+  fetch<kLanes>(entries, id, fetched[groups & 1]);
+  for (size_t g = groups; g > 0; --g) {
+    if (g > 1) fetch<kLanes>(entries, id -= kLanes, fetched[~g & 1]);
 #pragma GCC unroll 4
-    for (int v = kVectors - 1; v >= 0; --v) {
-      const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(id + 8 * v));
-      x[v] = put8(x[v], gather(entries, _mm256_cvtepu16_epi32(narrow)), out);
-    }
+    for (int v = kVectors - 1; v >= 0; --v) x[v] = put8(x[v], load_lanes(fetched[g & 1] + 8 * v), out);
   }
   for (int v = 0; v < kVectors; ++v) store_lanes(s.lane + 8 * v, x[v]);
   top = out;
@@ -243,6 +252,10 @@ inline __m256i load_symbols(const int8_t* p) {
   return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 inline __m256i load_symbols(const int16_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+// (what 16 bits do not hold comes out as their ends, which are outside of these tables, too)
+inline __m256i load_symbols(const int32_t* p) {
+  return _mm256_permute4x64_epi64(_mm256_packs_epi32(load_index(p), load_index(p + 8)), 0xd8);
+}
 
 // What find_ids does, for up to 64 tables whose first values and entries fit 16 bits; 32 symbols at a time.
 template <typename Symbol>
@@ -286,7 +299,7 @@ struct Avx2 {
   template <typename Symbol, typename Index, typename Id>
   static bool ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* ids, size_t n,
                   size_t& escapes) {
-    if constexpr (sizeof(Symbol) <= 2 && sizeof(Index) == 1 && sizeof(Id) == 2) {
+    if constexpr (sizeof(Index) == 1 && sizeof(Id) == 2) {
       if (t.ranks != nullptr) {
         const size_t whole = n & ~size_t{31};  // at most 2^15 symbols a lane: see kBlock
         const bool good = find_ids_by_shuffle(t, symbols, index, ids, whole, escapes);

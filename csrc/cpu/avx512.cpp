@@ -131,7 +131,7 @@ inline __m512i look_up_end(const TablesView& t, __m512i table) {
   return look_up(t.ranks + (kRanks - 1) * kRankTables, table);
 }
 
-// Whether so few of the symbols are to be expected beyond those ranks that it is worth looking at them first.
+// Whether so few of the symbols are to be expected beyond those ranks that looking at them is faster than gathers.
 bool mostly_near(const TablesView& t, const uint8_t* index, size_t n) {
   __m512i beyond = _mm512_setzero_si512();
   for (size_t i = 0; i + kMaxLanes <= n; i += kMaxLanes) {
@@ -143,7 +143,7 @@ bool mostly_near(const TablesView& t, const uint8_t* index, size_t n) {
   _mm512_store_si512(each, beyond);
   uint64_t sum = 0;
   for (const uint32_t some : each) sum += some;
-  return sum < uint64_t{kTotal / 7} * n;
+  return sum < uint64_t{kTotal / 256} * n;
 }
 
 // Of eight registers: the least, the greatest, and minus the number of those from 2^15 on, in each lane.
@@ -214,7 +214,7 @@ inline Found find_by_ranks(const TablesView& t, __m512i table, __m512i slot, int
   return found;
 }
 
-Status decode_groups(DecoderState& d, const TablesView& t, const uint8_t* index, int32_t* out, size_t groups,
+Status decode_by_ranks(DecoderState& d, const TablesView& t, const uint8_t* index, int32_t* out, size_t groups,
                      size_t& done) {
   __m512i high, low;
   split_states(d.lane, high, low);
@@ -252,12 +252,87 @@ Status decode_groups(DecoderState& d, const TablesView& t, const uint8_t* index,
   return status;
 }
 
+inline __m512i load_index(const uint8_t* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m512i load_index(const int32_t* p) { return _mm512_loadu_si512(p); }
+
+// The same by buckets: for any tables, and for slots that are mostly far.
+template <typename Index>
+Status decode_by_buckets(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t groups,
+                         size_t& done) {
+  const __m512i slots = _mm512_set1_epi32(kTotal - 1);
+  const __m512i six = _mm512_set1_epi32(63);
+  const __m512i one = _mm512_set1_epi32(1);
+  const __m512i last = _mm512_set1_epi32(static_cast<int>(t.n_tables - 1));
+  __m512i x[2] = {_mm512_loadu_si512(d.lane), _mm512_loadu_si512(d.lane + 16)};
+  const uint8_t* next = d.next;
+  Status status = Status::kOk;
+  size_t g = 0;
+  for (; g < groups; ++g) {
+    __m512i y[2];
+    uint32_t escapes = 0;
+    const uint8_t* after = next;
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      const __m512i table = _mm512_min_epu32(load_index(index + 16 * v), last);
+      const __m512i slot = _mm512_and_si512(x[v], slots);
+      const __m512i word = _mm512_i32gather_epi32(
+          _mm512_add_epi32(_mm512_slli_epi32(table, 8), _mm512_srli_epi32(slot, kBucketShift)), t.bucket, 4);
+      const __m512i place = _mm512_and_si512(slot, six);
+      __m512i e = _mm512_srli_epi32(word, 12);
+      e = _mm512_mask_add_epi32(
+          e, _mm512_cmpgt_epi32_mask(place, _mm512_and_si512(_mm512_srli_epi32(word, 6), six)), e, one);
+      e = _mm512_mask_add_epi32(e, _mm512_cmpgt_epi32_mask(place, _mm512_and_si512(word, six)), e, one);
+      __m512i entry = _mm512_i32gather_epi32(e, t.entry, 4);
+      __m512i frequency, above;
+      for (;;) {
+        frequency = _mm512_and_si512(_mm512_srli_epi32(entry, 16), slots);
+        above = _mm512_sub_epi32(slot, _mm512_and_si512(entry, slots));
+        const __mmask16 beyond = _mm512_cmpge_epi32_mask(above, frequency);
+        if (__builtin_expect(beyond == 0, 1)) break;
+        e = _mm512_mask_add_epi32(e, beyond, e, one);
+        entry = _mm512_mask_i32gather_epi32(entry, beyond, e, t.entry, 4);
+      }
+      y[v] = _mm512_add_epi32(_mm512_mullo_epi32(frequency, _mm512_srli_epi32(x[v], kPrecision)), above);
+      escapes |= static_cast<uint32_t>(_mm512_movepi32_mask(entry)) << 16 * v;
+      _mm512_storeu_si512(out + 16 * v, _mm512_i32gather_epi32(e, t.value, 4));
+    }
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      const __mmask16 need = _mm512_cmplt_epu32_mask(y[v], _mm512_set1_epi32(kInitialState));
+      const __m512i words =
+          _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(after)));
+      y[v] = _mm512_mask_or_epi32(y[v], need, _mm512_slli_epi32(y[v], 16), _mm512_maskz_expand_epi32(need, words));
+      after += 2 * count_bits(need);
+    }
+    if (__builtin_expect(after > d.end, 0)) break;  // too few words: the last group goes symbol by symbol
+    for (int v = 0; v < 2; ++v) x[v] = y[v];
+    next = d.next = after;
+    if (__builtin_expect(escapes != 0, 0)) {
+      status = decode_escapes(d, t, index, out, escapes);
+      if (status != Status::kOk) break;
+    }
+    d.position += kMaxLanes;
+    index += kMaxLanes;
+    out += kMaxLanes;
+  }
+  for (int v = 0; v < 2; ++v) _mm512_storeu_si512(d.lane + 16 * v, x[v]);
+  done = g * kMaxLanes;
+  return status;
+}
+
 // ---- entries of symbols
 
 inline __m512i load_symbols(const int8_t* p) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 inline __m512i load_symbols(const int16_t* p) { return _mm512_loadu_si512(p); }
+// (what 16 bits do not hold comes out as their ends, which are outside of these tables, too)
+inline __m512i load_symbols(const int32_t* p) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtsepi32_epi16(_mm512_loadu_si512(p))),
+                            _mm512_cvtsepi32_epi16(_mm512_loadu_si512(p + 16)), 1);
+}
 
 // What find_ids does, for up to 64 tables whose first values and entries fit 16 bits.
 template <typename Symbol>
@@ -289,7 +364,7 @@ struct Avx512 {
   template <typename Symbol, typename Index, typename Id>
   static bool ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* ids, size_t n,
                   size_t& escapes) {
-    if constexpr (sizeof(Symbol) <= 2 && sizeof(Index) == 1 && sizeof(Id) == 2) {
+    if constexpr (sizeof(Index) == 1 && sizeof(Id) == 2) {
       if (t.ranks != nullptr) {
         const size_t whole = n & ~size_t{kMaxLanes - 1};  // at most 2^15 symbols a lane: see kBlock
         const bool good = find_ids_by_permutation(t, symbols, index, ids, whole, escapes);
@@ -314,19 +389,19 @@ struct Avx512 {
   }
   template <typename Index>
   static Status decode(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n) {
-    if constexpr (sizeof(Index) == 1) {
-      if (d.lanes == kMaxLanes && t.ranks != nullptr && mostly_near(t, index, n)) {
-        const Groups groups(d.position, n, d.lanes);
-        Status status = decode_some(d, t, index, out, groups.head);
-        if (status != Status::kOk) return status;
-        size_t done = 0;
-        status = decode_groups(d, t, index + groups.head, out + groups.head, groups.count, done);
-        if (status != Status::kOk) return status;
-        done += groups.head;
-        return decode_some(d, t, index + done, out + done, n - done);
-      }
-    }
-    return decode_avx2(d, t, index, out, n);
+    if (d.lanes != kMaxLanes) return decode_avx2(d, t, index, out, n);
+    const Groups groups(d.position, n, d.lanes);
+    Status status = decode_some(d, t, index, out, groups.head);
+    if (status != Status::kOk) return status;
+    const Index* const whole = index + groups.head;
+    size_t done = 0;
+    auto decode_whole = decode_by_buckets<Index>;
+    if constexpr (sizeof(Index) == 1)
+      if (t.ranks != nullptr && mostly_near(t, index, n)) decode_whole = decode_by_ranks;
+    status = decode_whole(d, t, whole, out + groups.head, groups.count, done);
+    if (status != Status::kOk) return status;
+    done += groups.head;
+    return decode_some(d, t, index + done, out + done, n - done);
   }
 };
 

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <type_traits>
 
 #include "../kernels.h"
+#include "loops.h"
 
 namespace lvc {
 
@@ -21,28 +21,20 @@ constexpr int symbol_kind() {
   return std::is_same<T, int8_t>::value ? 0 : std::is_same<T, int16_t>::value ? 1 : 2;
 }
 
-// Index arrays in pieces that are copied and bounded, since arrays may change under us while no lock is held.
+// Index arrays in pieces. An index that is there is used as it is; runs are written out piece by piece.
 template <typename T>
 struct Pieces {
   using Type = T;
   const T* index;
-  T last;
-  T piece[kBlock];
-  Pieces(PerSymbol<T> from, uint32_t n_tables)
-      : index(from.index), last(static_cast<T>(std::min<uint32_t>(n_tables - 1, std::numeric_limits<T>::max()))) {}
-  const T* get(size_t begin, size_t n) {
-    using Unsigned = std::make_unsigned_t<T>;
-    for (size_t i = 0; i < n; ++i)
-      piece[i] = static_cast<T>(std::min(static_cast<Unsigned>(index[begin + i]), static_cast<Unsigned>(last)));
-    return piece;
-  }
+  explicit Pieces(PerSymbol<T> from) : index(from.index) {}
+  const T* get(size_t begin, size_t) const { return index + begin; }
 };
 
 struct RunPieces {
   using Type = int32_t;
   size_t run;
   int32_t piece[kBlock];
-  RunPieces(PerRun from, uint32_t) : run(from.run) {}
+  explicit RunPieces(PerRun from) : run(from.run) {}
   const int32_t* get(size_t begin, size_t n) {
     for (size_t i = 0; i < n;) {
       const size_t table = (begin + i) / run;
@@ -118,17 +110,13 @@ bool in_range(PerSymbol<T> index, size_t n, uint32_t n_tables) {
 }
 bool in_range(PerRun, size_t, uint32_t) { return true; }  // the caller divided
 
-// The sum of costs[ids[i]], below 2^32: of at most 4096 times 14336. (Four at a time, since compilers that make
-// vectors of it need longer.)
+// The sum of costs[ids[i]], below 2^32: of at most 4096 times 14336.
 template <typename Id>
 uint32_t sum_of(const uint32_t* costs, const Id* ids, size_t n) {
   uint32_t sum[4] = {};
   size_t i = 0;
-  for (; i + 4 <= n; i += 4) {
-    Id four[4];
-    std::memcpy(four, ids + i, sizeof(four));
-    for (size_t k = 0; k < 4; ++k) sum[k] += costs[four[k]];
-  }
+  for (; i + 4 <= n; i += 4)
+    for (size_t k = 0; k < 4; ++k) sum[k] += opaque(costs[ids[i + k]]);
   for (; i < n; ++i) sum[0] += costs[ids[i]];
   return sum[0] + sum[1] + sum[2] + sum[3];
 }
@@ -302,7 +290,7 @@ template <typename Index>
 Status Decoder::pull(const TablesView& t, Index index, int32_t* out, size_t n) {
   if (status_ != Status::kOk) return status_;
   if (!in_range(index, n, t.n_tables)) return Status::kBadIndex;  // nothing was taken
-  typename PiecesOf<Index>::Type pieces(index, t.n_tables);
+  typename PiecesOf<Index>::Type pieces(index);
   using Piece = typename PiecesOf<Index>::Type::Type;
   const auto decode = kernels().decode[std::is_same<Piece, int32_t>::value];
   for (size_t begin = 0; begin < n && status_ == Status::kOk;) {

@@ -1,4 +1,7 @@
 // The portable kernels: one symbol after the other, on any CPU. Lanes hide the latency of one by the others.
+#include <limits>
+#include <type_traits>
+
 #include "../kernels.h"
 #include "loops.h"
 #include "scalar.h"
@@ -75,13 +78,18 @@ template <uint32_t kLanes, typename Index>
 Status decode_groups(DecoderState& d, const TablesView& t, const Index*& index, int32_t*& out, size_t groups) {
   uint32_t lane[kLanes];
   for (uint32_t k = 0; k < kLanes; ++k) lane[k] = d.lane[k];
+  using Unsigned = std::make_unsigned_t<Index>;
+  const Unsigned last = static_cast<Unsigned>(std::min<uint32_t>(t.n_tables - 1, std::numeric_limits<Unsigned>::max()));
   Status status = Status::kOk;
   size_t g = 0;
   for (; g < groups && static_cast<size_t>(d.end - d.next) >= 2 * kLanes; ++g) {
+    Index tables[kLanes];
+    for (uint32_t k = 0; k < kLanes; ++k)
+      tables[k] = static_cast<Index>(std::min(static_cast<Unsigned>(index[k]), last));
     const uint8_t* next = d.next;
     uint32_t escapes = 0;
     for (uint32_t k = 0; k < kLanes; ++k) {
-      const uint32_t table = static_cast<uint32_t>(index[k]);
+      const uint32_t table = static_cast<uint32_t>(tables[k]);
       const uint32_t slot = lane[k] & (kTotal - 1);
       const uint32_t word = t.bucket[static_cast<size_t>(table) * kBuckets + (slot >> kBucketShift)];
       const uint32_t place = slot & ((1u << kBucketShift) - 1);

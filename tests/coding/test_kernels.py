@@ -50,15 +50,15 @@ EDGES = {
 
 
 @pytest.mark.parametrize("offsets", EDGES.values(), ids=EDGES)
-@pytest.mark.parametrize("dtype", [np.int8, np.int16])
-def test_narrow_symbols_are_coded_as_wide_ones(kernels, make_tables, offsets, dtype):
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
+def test_symbols_of_every_width_are_coded_alike(kernels, make_tables, offsets, dtype):
     """Kernels subtract in 16 bits where tables allow it: no value outside may come to lie inside.
 
     Three values a table, so that the last of the second one is 16383, the greatest that is allowed.
     """
     tables = make_tables([[1, 4, 2, 1], [3, 2, 2, 1], [1, 1, 5, 1], [2, 2, 2, 2]], offsets, 3)
     info = np.iinfo(dtype)
-    near = [offset + step for offset in offsets for step in range(-2, 5)]
+    near = [offset + turn + step for offset in offsets for turn in (-65536, 0, 65536) for step in range(-2, 5)]
     values = [value for value in [*near, info.min, info.max, 0, 1, -1] if info.min <= value <= info.max]
     symbols = np.resize(np.array(values, dtype), (4, 2 * len(values) + 33))
     index = np.repeat(np.arange(4, dtype=np.uint8), symbols.shape[1]).reshape(symbols.shape)
