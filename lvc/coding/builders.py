@@ -15,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from lvc.coding.intervals import PRECISION
 from lvc.coding.tables import CdfTables, Int32Array, as_array, as_int32, check_precision
 from lvc.errors import UsageError
 
 RARE = 1 / 8
-"""A value of less than this share of the least frequency goes without a table entry."""
+"""A value of less than this share of the least frequency goes without an entry in tables of Gaussians."""
+LEFT_TO_ESCAPES = 1 / 4
+"""The same for other tables: near the best for Laplacians, Gaussians and Cauchy distributions, tried by halves."""
 
 Rows = Sequence[Any] | npt.NDArray[Any]
 
@@ -147,6 +150,10 @@ def gaussian_tables(scales: Any, precision: int = 16, tail: float = 1e-6) -> Cdf
 def factorized_tables(pmf: Rows, offsets: Any, precision: int = 16) -> CdfTables:
     """Tables of any distributions, such as those of the channels of a factorized prior.
 
+    Values at either end that are so rare that an entry of their own would cost the others more than it is worth are
+    left to the escape, and frequencies are chosen at the 14 bits that the coder works with, however many are stored:
+    of the best ones of 16 bits, the coder's rounding makes worse ones (0.09 % more bits for 128 Laplacians).
+
     Args:
         pmf: rows of probabilities of consecutive integers, without escape: shape (n_tables, n_values), or a
             sequence of 1-D arrays. A row may sum to less than 1: the rest is what escapes get.
@@ -154,12 +161,23 @@ def factorized_tables(pmf: Rows, offsets: Any, precision: int = 16) -> CdfTables
         precision: bits of a probability, 2 to 16.
 
     Raises:
-        UsageError: bad rows (see :func:`pmf_to_cdf`), or a row with a sum above 1.001.
+        UsageError: bad rows (see :func:`pmf_to_cdf`), a row with a sum above 1.001, or more than 2**14 values that
+            are not too rare.
     """
-    rows = []
+    precision = check_precision(precision)
+    bits = min(precision, PRECISION)
+    first = as_int32(offsets, "offsets", 1)
+    rows, dropped = [], []
     for i, row in enumerate(_rows(pmf, "pmf")):
         mass = math.fsum(row)
         if mass > 1.001:
             raise UsageError(f"pmf {i} must sum to at most 1, not {mass:.6g}")
-        rows.append(np.append(row, max(0.0, 1.0 - mass)))
-    return CdfTables(*pmf_to_cdf(rows, precision), as_int32(offsets, "offsets", 1), precision)
+        kept = np.flatnonzero(row >= min(row.max(), LEFT_TO_ESCAPES * math.ldexp(1.0, -bits)))
+        low, high = int(kept[0]), int(kept[-1]) + 1
+        escape = math.fsum([max(0.0, 1.0 - mass), *row[:low], *row[high:]])
+        rows.append(np.append(row[low:high], escape))
+        dropped.append(low)
+    cdf, lengths = pmf_to_cdf(rows, bits)
+    if len(first) == len(dropped):
+        first = first + np.array(dropped, dtype=np.int64)
+    return CdfTables(cdf << (precision - bits), lengths, first, precision)

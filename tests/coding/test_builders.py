@@ -102,6 +102,26 @@ def test_factorized_tables():
     assert padded.cdf.tolist() == [[0, 8, 12, 16]]
 
 
+def test_factorized_tables_leave_what_is_rare_at_the_ends_to_escapes():
+    # At 4 bits, a probability below 1/64 has no entry at an end, and one of 1 between others.
+    row = [0.01, 0.25, 0.0, 0.5, 0.2, 1 / 64, 0.01]
+    tables = factorized_tables([row], np.array([-3]), precision=4)
+    assert tables.offsets.tolist() == [-2]
+    assert np.diff(tables.cdf[0]).tolist() == [3, 1, 7, 3, 1, 1]
+    only = factorized_tables([[1e-9, 2e-9]], np.array([0]), precision=4)
+    assert (only.offsets.tolist(), only.cdf.tolist()) == ([1], [[0, 1, 16]])
+
+
+def test_frequencies_of_factorized_tables_are_those_of_the_coder():
+    """However many bits are stored, what is coded with is what was chosen."""
+    pmf = np.random.default_rng(5).dirichlet(np.full(300, 0.05), 8)
+    coded = [factorized_tables(pmf, np.arange(8), precision).rows() for precision in (14, 15, 16)]
+    for narrow, *others in zip(*coded, strict=True):
+        for row in others:
+            assert np.array_equal(row.cdf, narrow.cdf)
+            assert np.array_equal(row.values, narrow.values)
+
+
 @pytest.mark.parametrize(
     ("pmf", "message"),
     [
@@ -135,7 +155,7 @@ def test_bad_factorized_tables():
         factorized_tables([[0.5, 0.5]], np.array([0, 0]))
     with pytest.raises(UsageError, match="offsets must be a numpy array"):
         factorized_tables([[0.5, 0.5]], [0])
-    with pytest.raises(UsageError, match="2 to 65536 entries"):
+    with pytest.raises(UsageError, match="2 to 16384 entries at 14 bits, not 65537"):
         factorized_tables([np.full(65536, 1 / 65536)], np.array([0]))
     with pytest.raises(UsageError, match="2 to 65536 entries"):
         pmf_to_cdf([np.ones(1)])
