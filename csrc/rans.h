@@ -236,8 +236,10 @@ LVC_HD inline Status open_stream(DecoderState& d, const uint8_t* data, size_t si
   return Status::kOk;
 }
 
-// Whether all is read: every word, every bit but less than eight zeros, and every lane back where it started.
+// Whether all is read: every word, every bit but less than eight zeros, and every lane back where it started. (States
+// where they started and nothing else would say so without any symbol, but no symbols are no bytes.)
 LVC_HD inline Status close_stream(const DecoderState& d) {
+  if (d.position == 0 && d.bits.size != 0) return Status::kLeftOver;
   for (uint32_t i = 0; i < d.lanes; ++i)
     if (d.lane[i] != kInitialState) return Status::kLeftOver;
   BitReader rest = d.bits;

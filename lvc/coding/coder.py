@@ -180,6 +180,8 @@ class Decoder:
         raise self._damage(status)
 
     def _damage(self, status: int) -> CorruptStreamError:
+        if status == _C.LEFT_OVER and self._native.position == 0:
+            return CorruptStreamError("no symbol was taken from entropy-coded data that is not empty")
         at = f"at symbol {self._native.position}"
         return CorruptStreamError({
             _C.EXHAUSTED: f"entropy-coded data ends too early, {at}",

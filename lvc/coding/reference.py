@@ -35,8 +35,8 @@ the end. It holds
 
 **Damage.** A decoder must refuse: data that ends too early, that is, words and bits read so far that share
 a byte; an Exp-Golomb code with more than 32 zeros, or of a value that int32 does not hold; and, once all
-symbols are taken, a state other than ``2**16``, padding that is not zero, or bytes that neither words nor
-bits were read from.
+symbols are taken, a state other than ``2**16``, padding that is not zero, bytes that neither words nor
+bits were read from, or any bytes at all if there was no symbol.
 
 **Number of lanes.** That is the encoder's choice. This one takes 32 if the cost of the symbols is ``2**28``
 at least, 8 from ``2**26`` on, 4 from ``2**25`` on, else 1. The cost is about 1024 times the bits: with ``n
@@ -200,6 +200,8 @@ class ReferenceDecoder:
 
     def close(self) -> None:
         self._raise_damage()
+        if self._data and self._position == 0:
+            raise CorruptStreamError("no symbol was taken from entropy-coded data that is not empty")
         padding = self._bits(-self._next_bit % 8)
         reached = self._next_word == self._end_of_words(self._next_bit)
         if any(state != INITIAL_STATE for state in self._states) or padding or not reached:

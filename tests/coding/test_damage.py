@@ -52,7 +52,7 @@ def test_every_truncation_is_noticed():
 
 def test_what_is_left_over_is_noticed(coder):
     data, _, index = sample(2, 300)
-    for cut in (0, 1, 150, 299):
+    for cut in (1, 150, 299):
         decoder = coder[1](data)
         decoder.pull(index[:cut], TABLES)
         with pytest.raises(CorruptStreamError, match="does not end with its last symbol"):
@@ -62,6 +62,24 @@ def test_what_is_left_over_is_noticed(coder):
         decoder.pull(index, TABLES)
         with pytest.raises(CorruptStreamError, match="does not end with its last symbol"):
             decoder.close()
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 8, 32])
+def test_no_symbols_are_no_bytes(coder, lanes):
+    """Nothing but states as they are at the start: all that a decoder verifies would be right."""
+    empty = coder[1](b"")
+    empty.pull(np.zeros(0, np.uint8), TABLES)
+    empty.close()
+    states = (2 + lanes * 20 + 7) // 8 - 1  # bytes below the one that tells the number of lanes
+    data = bytes(states) + bytes([{1: 0, 4: 1, 8: 2, 32: 3}[lanes]])
+    decoder = coder[1](data)
+    decoder.pull(np.zeros(0, np.uint8), TABLES)
+    with pytest.raises(CorruptStreamError, match="no symbol was taken from entropy-coded data that is not empty"):
+        decoder.close()
+    with pytest.raises(CorruptStreamError, match="ends too early"):
+        coder[1](data).pull(np.zeros(1, np.uint8), TABLES)
+    with pytest.raises(CorruptStreamError, match="no symbol was taken"):
+        coder[1](sample(2, 300, lanes)[0]).close()
 
 
 def test_data_too_short_for_its_states_is_noticed(coder):
