@@ -80,14 +80,17 @@ __global__ void decode_kernel(TablesView tables, const uint8_t* data, const Chun
   DecoderState d;
   Status result = open_stream(d, data + chunk.offset, chunk.size);
   Warp::Var<uint32_t> state{d.lane[warp.lane]};
-  if (result == Status::kOk)
-    result = warp_decode(
-        warp, state, d, t, [&](size_t i) { return table_at(t, index, chunk.first + i); }, out + chunk.first,
-        chunk.n);
+  Warp::Var<bool> bad{false};
+  const auto table = [&](size_t i) {
+    bad.own = bad.own || index[chunk.first + i] >= t.n_tables;
+    return table_at(t, index, chunk.first + i);
+  };
+  if (result == Status::kOk) result = warp_decode(warp, state, d, t, table, out + chunk.first, chunk.n);
   Warp::Var<bool> moved{warp.lane < d.lanes && state.own != kInitialState};
   const bool elsewhere = warp.ballot(moved) != 0;
   for (uint32_t i = 0; i < kMaxLanes; ++i) d.lane[i] = elsewhere ? 0 : kInitialState;
   if (result == Status::kOk) result = close_stream(d);
+  if (warp.ballot(bad) != 0) result = Status::kBadIndex;
   if (warp.lane == 0) status[k] = static_cast<int32_t>(result);
 }
 
@@ -98,15 +101,27 @@ __device__ void put_bits(uint8_t* bytes, uint64_t& size, uint64_t bits, uint32_t
                                                              : bytes[size >> 3] | (bits >> i & 1) << (size & 7));
 }
 
+__device__ uint64_t sum_of_warp(uint64_t x) {
+  for (int step = kMaxLanes / 2; step > 0; step /= 2) x += __shfl_xor_sync(kAll, x, step);
+  return x;
+}
+
 __global__ void encode_kernel(TablesView t, const int32_t* symbols, const uint8_t* index, const Chunk* chunks,
-                              uint32_t n_chunks, uint32_t lanes, uint8_t* words, uint64_t* n_words,
-                              uint32_t* states, uint8_t* escapes, uint64_t* n_bits, int32_t* status) {
+                              uint32_t n_chunks, uint32_t asked_lanes, uint8_t* words, uint64_t* n_words,
+                              uint32_t* states, uint32_t* chunk_lanes, uint8_t* escapes, uint64_t* n_bits,
+                              int32_t* status) {
   const uint32_t k = blockIdx.x * kWarpsPerBlock + threadIdx.x / kMaxLanes;
   if (k >= n_chunks) return;
   const Chunk chunk = chunks[k];
   Warp warp{threadIdx.x % kMaxLanes};
   const int32_t* symbol = symbols + chunk.first;
-  // Escapes first, for they go forward.
+  const auto id_at = [&](size_t i) {
+    const uint32_t table = table_at(t, index, chunk.first + i);
+    const uint32_t place = static_cast<uint32_t>(symbol[i]) - static_cast<uint32_t>(t.first[table]);
+    return t.row[table] + (place < t.count[table] ? place : t.count[table]);
+  };
+  // Escapes first, for they go forward; and the cost, for it decides on the lanes.
+  uint64_t cost = 0;
   uint8_t* bytes = escapes + 16 * chunk.first;
   uint64_t size = 0;
   Warp::Var<bool> bad{false};
@@ -117,6 +132,7 @@ __global__ void encode_kernel(TablesView t, const int32_t* symbols, const uint8_
       bad.own = bad.own || index[chunk.first + at] >= t.n_tables;
       const uint32_t table = table_at(t, index, chunk.first + at);
       escape.own = static_cast<uint32_t>(symbol[at]) - static_cast<uint32_t>(t.first[table]) >= t.count[table];
+      cost += t.cost[id_at(at)];
     }
     for (uint32_t mask = warp.ballot(escape); mask != 0; mask &= mask - 1) {
       if (warp.lane != 0) continue;
@@ -129,20 +145,18 @@ __global__ void encode_kernel(TablesView t, const int32_t* symbols, const uint8_
       put_bits(bytes, size, code, prefix);
     }
   }
-  const auto entry_at = [&](size_t i) {
-    const uint32_t table = table_at(t, index, chunk.first + i);
-    const uint32_t place = static_cast<uint32_t>(symbol[i]) - static_cast<uint32_t>(t.first[table]);
-    return t.by_value[t.row[table] + (place < t.count[table] ? place : t.count[table])];
-  };
+  cost = sum_of_warp(cost);
+  const uint32_t lanes = asked_lanes != 0 ? asked_lanes : lane_count(cost);
   Warp::Var<uint32_t> state{kInitialState};
   uint16_t* const end = reinterpret_cast<uint16_t*>(words + chunk.offset + chunk.size);
   uint16_t* top = end;
-  warp_encode(warp, state, lanes, entry_at, chunk.n, 0, top);
+  warp_encode(warp, state, lanes, [&](size_t i) { return t.by_value[id_at(i)]; }, chunk.n, 0, top);
   states[kMaxLanes * static_cast<size_t>(k) + warp.lane] = state.own;
   const bool any_bad = warp.ballot(bad) != 0;
   if (warp.lane == 0) {
     n_words[k] = static_cast<uint64_t>(end - top);
     n_bits[k] = size;
+    chunk_lanes[k] = lanes;
     status[k] = static_cast<int32_t>(any_bad ? Status::kBadIndex : Status::kOk);
   }
 }
@@ -170,7 +184,8 @@ DeviceTables::DeviceTables(const TablesView& host) : view_(host) {
   view_.value = copy(host.value, host.n_entries);
   view_.bucket = copy(host.bucket, static_cast<size_t>(host.n_tables) * kBuckets);
   view_.by_value = copy(host.by_value, host.n_entries);
-  view_.cost = nullptr;
+  view_.cost = copy(host.cost, host.n_entries);
+  view_.interval = nullptr;
   view_.ranks = nullptr;
 }
 
@@ -199,10 +214,11 @@ int decode_chunks(const DeviceTables& tables, const uint8_t* data, const Chunk* 
 
 int encode_chunks(const DeviceTables& tables, const int32_t* symbols, const uint8_t* index, const Chunk* chunks,
                   uint32_t n_chunks, uint32_t lanes, uint8_t* words, uint64_t* n_words, uint32_t* states,
-                  uint8_t* escapes, uint64_t* n_bits, int32_t* status, void* stream) {
+                  uint32_t* chunk_lanes, uint8_t* escapes, uint64_t* n_bits, int32_t* status, void* stream) {
   if (n_chunks == 0) return 0;
   encode_kernel<<<blocks_for(n_chunks), kWarpsPerBlock * kMaxLanes, 0, static_cast<cudaStream_t>(stream)>>>(
-      tables.view(), symbols, index, chunks, n_chunks, lanes, words, n_words, states, escapes, n_bits, status);
+      tables.view(), symbols, index, chunks, n_chunks, lanes, words, n_words, states, chunk_lanes, escapes, n_bits,
+      status);
   return static_cast<int>(cudaGetLastError());
 }
 

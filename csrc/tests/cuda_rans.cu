@@ -95,10 +95,10 @@ void check(std::mt19937_64& rng, uint32_t lanes, uint32_t n_tables, size_t n, si
   const DeviceArray<lvc::cuda::Chunk> chunks_there(chunks);
   const DeviceArray<uint8_t> words(2 * n), escapes(16 * n);
   const DeviceArray<uint64_t> n_words(count), n_bits(count);
-  const DeviceArray<uint32_t> states(size_t{32} * count);
+  const DeviceArray<uint32_t> states(size_t{32} * count), chunk_lanes(count);
   REQUIRE(lvc::cuda::encode_chunks(device, symbols_there.get(), index_there.get(), chunks_there.get(), count, lanes,
-                                   words.get(), n_words.get(), states.get(), escapes.get(), n_bits.get(),
-                                   status.get(), nullptr) == 0);
+                                   words.get(), n_words.get(), states.get(), chunk_lanes.get(),
+                                   escapes.get(), n_bits.get(), status.get(), nullptr) == 0);
   REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
   const auto words_here = words.host(), escapes_here = escapes.host();
   const auto n_words_here = n_words.host(), n_bits_here = n_bits.host();

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from lvc.coding import gpu
 from lvc.coding.coder import (
     Decoder,
     Encoder,
@@ -27,7 +28,7 @@ from lvc.coding.coder import (
     check_symbols,
     check_tables,
 )
-from lvc.coding.tables import CdfTables, Int32Array
+from lvc.coding.tables import CdfTables
 from lvc.errors import CorruptStreamError, UsageError
 
 CHUNK_SYMBOLS = 1 << 18
@@ -43,18 +44,23 @@ def encode_chunks(symbols: Any, index: Any, tables: CdfTables, *, chunk_symbols:
     """Code symbols in chunks.
 
     Args:
-        symbols, index, tables: as :meth:`Encoder.push <lvc.coding.coder.Encoder.push>` takes them.
+        symbols, index, tables: as :meth:`Encoder.push <lvc.coding.coder.Encoder.push>` takes them; or int32 symbols
+            and uint8 index in the memory of a GPU, in C order, which are coded there (tensors of PyTorch and
+            others that have ``__cuda_array_interface__``). The bytes are the same.
         chunk_symbols: symbols a chunk, 1 to 2**32.
         threads: chunks coded at the same time; as many as there are CPUs if None.
 
     Raises:
-        UsageError: a wrong type, shape, index or number.
+        UsageError: a wrong type, shape, index or number; arrays on a GPU, but no CUDA kernels.
+        LvcError: CUDA failed.
     """
     tables = check_tables(tables)
+    size = _check_count(chunk_symbols, _MAX_CHUNK_SYMBOLS, "chunk_symbols")
+    if gpu.on_gpu(symbols) or gpu.on_gpu(index):
+        return _joined(size, gpu.encode(symbols, index, tables, size))
     values, places = check_symbols(symbols), check_index(index, tables.n_tables)
     if values.shape != places.shape:
         raise UsageError(f"symbols and index must have one shape, not {values.shape} and {places.shape}")
-    size = _check_count(chunk_symbols, _MAX_CHUNK_SYMBOLS, "chunk_symbols")
     values, places = values.reshape(-1), places.reshape(-1)
 
     def encode(begin: int) -> bytes:
@@ -62,30 +68,39 @@ def encode_chunks(symbols: Any, index: Any, tables: CdfTables, *, chunk_symbols:
         encoder.push(values[begin : begin + size], places[begin : begin + size])
         return encoder.finish()
 
-    chunks = _map(encode, list(range(0, values.size, size)), threads)
+    return _joined(size, _map(encode, list(range(0, values.size, size)), threads))
+
+
+def _joined(size: int, chunks: list[bytes]) -> bytes:
     if not chunks:
         return b""
     return b"".join([_uvarint(size), *(_uvarint(len(chunk)) for chunk in chunks[:-1]), *chunks])
 
 
 def decode_chunks(data: bytes | bytearray | memoryview, index: Any, tables: CdfTables, *, out: Any = None,
-                  threads: int | None = None) -> Int32Array:
+                  threads: int | None = None) -> Any:
     """Decode what :func:`encode_chunks` gave, and verify it.
 
     Args:
         data: bytes-like.
-        index, tables: as they were when the symbols were coded.
-        out: where to write, as for :meth:`Decoder.pull <lvc.coding.coder.Decoder.pull>`.
+        index, tables: as they were when the symbols were coded. An index (uint8, C order) in the memory of a GPU is
+            decoded there, wherever it was coded.
+        out: where to write, as for :meth:`Decoder.pull <lvc.coding.coder.Decoder.pull>`; where the index is.
         threads: chunks decoded at the same time; as many as there are CPUs if None.
 
     Returns:
-        int32 symbols in the shape of ``index``.
+        int32 symbols in the shape of ``index``: ``out``, or a new array (a tensor on the GPU, if index is one).
 
     Raises:
-        UsageError: a wrong type, shape or index.
+        UsageError: a wrong type, shape or index; arrays on a GPU, but no CUDA kernels.
         CorruptStreamError: no encoder made this data with these tables and indices.
+        LvcError: CUDA failed.
     """
     tables = check_tables(tables)
+    if gpu.on_gpu(index):
+        n = gpu.gpu_array(index, "index", "|u1").size
+        size, parts = _split(memoryview(check_data(data)).cast("B"), n)
+        return gpu.decode([bytes(part) for part in parts], index, tables, out, size)
     places = check_index(index, tables.n_tables)
     if places.size and not 0 <= int(places.min()) <= int(places.max()) < tables.n_tables:
         raise bad_index(tables.n_tables)

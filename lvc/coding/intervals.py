@@ -116,15 +116,20 @@ def coding_rows(tables: CdfTables) -> list[Row]:
     return rows
 
 
-def native_tables(rows: list[Row]) -> _C.Tables:
-    """Rows as the C++ kernels take them. Raises UsageError if there are more than 2**20 symbols in all."""
+def row_arrays(rows: list[Row]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32], npt.NDArray[np.uint32]]:
+    """Rows as arrays ``cdf`` and ``order`` (n_tables, max length), zero behind their ends, and their lengths."""
     lengths = np.array([len(row.cdf) for row in rows], dtype=np.uint32)
     cdf = np.zeros((len(rows), int(lengths.max())), dtype=np.uint32)
     order = np.zeros(cdf.shape, dtype=np.int32)
     for i, row in enumerate(rows):
         cdf[i, : len(row.cdf)] = row.cdf
         order[i, : len(row.values)] = row.values
+    return cdf, order, lengths
+
+
+def native_tables(rows: list[Row]) -> _C.Tables:
+    """Rows as the C++ kernels take them. Raises UsageError if there are more than 2**20 symbols in all."""
     try:
-        return _C.Tables(cdf, order, lengths)
+        return _C.Tables(*row_arrays(rows))
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -18,9 +18,10 @@ FLAGS = ["-std=c++17", "-O2", "-Werror", "all-warnings"]
 if NVCC is not None:  # on a machine without nvcc there is nothing to compile
 
     @pytest.mark.slow
-    def test_kernels_compile(tmp_path: Path) -> None:
-        source = CSRC / "cuda" / "rans.cu"
-        subprocess.run([str(NVCC), *FLAGS, "-c", str(source), "-o", str(tmp_path / "rans.o")], check=True)
+    @pytest.mark.parametrize("name", ["rans", "arrays"])
+    def test_kernels_compile(tmp_path: Path, name: str) -> None:
+        source = CSRC / "cuda" / f"{name}.cu"
+        subprocess.run([str(NVCC), *FLAGS, "-c", str(source), "-o", str(tmp_path / "kernels.o")], check=True)
 
 
 if NVCC is not None and torch.cuda.is_available():
