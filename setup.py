@@ -1,7 +1,7 @@
 """Builds the extensions lvc._C, lvc._motion and lvc._nets out of csrc/. Metadata is in pyproject.toml.
 
-lvc._cuda is built where nvcc is found (in CUDA_HOME, or on PATH), unless the environment variable LVC_CUDA is 0. What
-keeps it from being built is printed, and lvc works without it. LVC_NVCC_FLAGS is passed to nvcc, such as -arch=sm_90.
+lvc._cuda is built if the environment variable LVC_CUDA is 1 and nvcc is found (in CUDA_HOME, or on PATH). What keeps it
+from being built is printed, and lvc works without it. LVC_NVCC_FLAGS is passed to nvcc, such as -arch=sm_90.
 """
 
 import os
@@ -50,7 +50,7 @@ class BuildExt(build_ext):
 
 
 def find_nvcc() -> str | None:
-    if os.environ.get("LVC_CUDA") == "0" or os.name == "nt":
+    if os.environ.get("LVC_CUDA") != "1" or os.name == "nt":
         return None
     home = os.environ.get("CUDA_HOME")
     return shutil.which("nvcc", path=str(Path(home) / "bin")) if home else shutil.which("nvcc")

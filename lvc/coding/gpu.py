@@ -1,7 +1,8 @@
 """Chunks coded and decoded on a GPU, where arrays are in its memory: for :mod:`lvc.coding.chunks`.
 
-The extension ``lvc._cuda`` is built with lvc where nvcc is found. Arrays are whatever has the CUDA array interface
-(``__cuda_array_interface__``): tensors of PyTorch, arrays of CuPy, Numba and others.
+The extension ``lvc._cuda`` is built with lvc if the environment variable LVC_CUDA is 1 and nvcc is found. Arrays are
+whatever has the CUDA array interface (``__cuda_array_interface__``): tensors of PyTorch, arrays of CuPy, Numba and
+others.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def _kernels() -> Any:
     try:
         return importlib.import_module("lvc._cuda")
     except ImportError as error:
-        raise UsageError("arrays are on a GPU, but lvc was built without its CUDA kernels (they are built where nvcc "
-                         f"is found): {error}") from None
+        raise UsageError("arrays are on a GPU, but lvc was built without its CUDA kernels (set LVC_CUDA=1 to have "
+                         f"them built by nvcc): {error}") from None
 
 
 def _tables(kernels: Any, tables: CdfTables) -> Any:
