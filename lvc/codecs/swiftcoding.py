@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lvc.codecs.swiftframe import _LOG, SECOND_AUX, WINDOW, Planes, Sizes, second_aux, size_aux, where_filled
+from lvc.codecs.swiftframe import _LOG, WINDOW, Planes, Sizes, size_aux, where_filled
 from lvc.codecs.swiftquant import ROUNDING, _weights, best_sizes, weighted_error
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.symbols import DirectCoder
@@ -88,8 +88,7 @@ class InterCoder:
         self._weights = np.ascontiguousarray(_weights()[:, 0, 0].numpy())
 
     def code(self, coder: DirectCoder, reference: Reference, field: Field, squares: Sizes, quality: int, *,
-             second: Second | None = None, difference: npt.NDArray[np.integer] | None = None,
-             current: Planes | None = None, try_sizes: bool = True) -> CodedResidual:
+             second: Second | None = None, current: Planes | None = None, try_sizes: bool = True) -> CodedResidual:
         """Code the residual of a frame.
 
         Args:
@@ -97,13 +96,13 @@ class InterCoder:
             reference: the frame before.
             field, squares: the motion, as coded.
             quality: 0..63.
-            second: another reference. difference: with it, that of lvc.models.swiftmotion.CompoundContext.
+            second: another reference.
             current: the frame, of whole blocks; None when reading.
             try_sizes: whether the encoder looks for transform sizes; all are 8x8 otherwise.
         """
         networks, threads = self.networks, self.threads
         predicted = predict(reference.planes, field, second=second, window=WINDOW)
-        frame = PredictedFrame(reference, predicted, field, quality, second_aux(field, second, difference), threads)
+        frame = PredictedFrame(reference, predicted, field, quality, threads)
         sizes = None
         if current is not None:
             sizes = (self.choose_sizes(frame, current, squares, reference.sizes) if try_sizes
@@ -170,15 +169,13 @@ class PredictedFrame:
         context: if all transforms are 8x8.
     """
 
-    def __init__(self, reference: Reference, planes: Planes, field: Field, quality: int,
-                 second: npt.NDArray[np.uint8], threads: int) -> None:
+    def __init__(self, reference: Reference, planes: Planes, field: Field, quality: int, threads: int) -> None:
         self.planes, self.quality, self.step, self._threads = planes, quality, quantizer_step(quality), threads
         self._coefficients = forward_dct(planes, threads=threads)
         prediction = magnitude_context(self._coefficients, self.step, threads)
         former = (np.zeros_like(prediction) if reference.context is None
                   else _nets.displaced(reference.context, field))
         aux = _aux(reference, planes, field, quality)
-        aux[:, :, SECOND_AUX] = second.transpose(1, 2, 0)
         aux[:, :, -SIZE_AUX:] = _size_aux(np.full(field.shape[1:], 8, np.uint8))
         self.context = FrameContext(prediction, former, aux, quality)
 

@@ -26,9 +26,6 @@ from lvc.types import Plane
 WINDOW = "cosine"
 """Blending of neighbouring blocks' predictions."""
 
-SECOND_AUX = slice(7, 9)
-"""Channels of SwiftContext.aux that hold second_aux."""
-
 Planes = tuple[Plane, Plane, Plane]
 Sizes = npt.NDArray[np.uint8]
 
@@ -173,37 +170,14 @@ def size_aux(sizes: Sizes) -> npt.NDArray[np.uint8]:
                      np.arange(w, dtype=np.uint16)[None] % blocks * 16)).astype(np.uint8)
 
 
-def second_aux(field: Field, second: Second | None,
-               difference: npt.NDArray[np.integer] | None) -> npt.NDArray[np.uint8]:
-    """(2, h, w): whether a block takes the second reference as well (0: there is none, 24: no, 63: yes), and how far
-    the predictions by both are from each other.
-
-    Args:
-        field: (2, h, w). second: the reference, if there is one. difference: with it, (h, w), that of
-            lvc.models.swiftmotion.CompoundContext.
-    """
-    aux = np.zeros(field.shape, np.uint8)
-    if second is not None and difference is not None:
-        aux[0] = np.where(second.compound, CONTEXT_MAX, 24)
-        aux[1] = _log(difference >> 3)
-    return aux
-
-
-def predict_frame(reference: Reference, vectors: Field, quality: int, second: Second | None = None,
-                  difference: npt.NDArray[np.integer] | None = None) -> Prediction:
-    """Prediction of a frame by a field, and the contexts of its residual, all transforms 8x8.
-
-    Args:
-        reference: the frame before. vectors: into it. quality: 0..63.
-        second, difference: another reference and, with it, as of second_aux.
-    """
+def predict_frame(reference: Reference, vectors: Field, quality: int, second: Second | None = None) -> Prediction:
+    """Prediction of a frame by a field, and the contexts of its residual, all transforms 8x8."""
     planes = predict(reference.planes, vectors, second=second, window=WINDOW)
-    aux = _aux(reference, planes, vectors, quality)
-    aux[SECOND_AUX] = second_aux(vectors, second, difference)
+    aux = torch.from_numpy(_aux(reference, planes, vectors, quality)).float()[None]
     _, h, w = vectors.shape
     empty = torch.zeros(1, COEFFICIENTS, h, w)
     former = empty if reference.symbols is None else symbol_context(_shifted(reference.symbols, vectors))[None]
-    context = SwiftContext(empty, former, torch.from_numpy(aux).float()[None], torch.tensor([quality]))
+    context = SwiftContext(empty, former, aux, torch.tensor([quality]))
     sizes = np.full((h, w), 8, np.uint8)
     return Prediction(planes, quality, sizes, context, {}).with_sizes(sizes)
 
@@ -218,7 +192,7 @@ def _shifted(symbols: Tensor, vectors: Field) -> Tensor:
 
 
 def _aux(reference: Reference, planes: Planes, vectors: Field, quality: int) -> npt.NDArray[np.uint8]:
-    """(12, h, w): quality, whether the reference is an I frame, motion (2), its change (2), change of luma, zeros."""
+    """(10, h, w): quality, whether the reference is an I frame, motion (2), its change (2), change of luma, zeros."""
     _, h, w = vectors.shape
     aux = np.zeros((AUX, h, w), np.uint8)
     aux[0] = quality

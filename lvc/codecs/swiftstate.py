@@ -123,14 +123,14 @@ class InterState:
         networks = self.coder.networks
         self.field, self.sizes = networks.motion.code(coder, vectors, sizes, self._shape, quality, self.field,
                                                       self.sizes)
-        second = compound = difference = None
+        second = compound = None
         if self._anchor is not None:
             context = self._compound_context(self._anchor, quality)
             self._compound = networks.motion.code_compound(coder, None if motion is None else motion.compound, context)
             compound = self._compound, context
-            second, difference = Second(self._anchor.planes, context.second, self._compound), context.difference
+            second = Second(self._anchor.planes, context.second, self._compound)
         residual = self.coder.code(coder, self.reference, self.field, self.sizes, quality, second=second,
-                                   difference=difference, current=current, try_sizes=try_sizes)
+                                   current=current, try_sizes=try_sizes)
         self._age(self.reference, self.field)
         self.reference = residual.reference
         return InterFrame(residual, compound)

@@ -33,7 +33,7 @@ N_FLAGS = len(GROUPS)
 
 CONTEXT_MAX = 63
 HIDDEN_MAX = 127
-AUX = 12
+AUX = 10
 _REACH = 18
 
 
@@ -44,7 +44,7 @@ class SwiftContext:
     Attributes:
         prediction: (N, 96, h, w), magnitude_context of the prediction's transform.
         former: (N, 96, h, w), symbol_context of the former frame's symbols where the motion points.
-        aux: (N, 12, h, w), see lvc.codecs.swiftframe: motion, references, transform size and the quality, 0..63.
+        aux: (N, 10, h, w), see lvc.codecs.swiftframe: motion, transform size and the quality, 0..63.
         quality: (N,) integers 0..63.
     """
 

@@ -45,7 +45,7 @@ class FrameContext:
     Attributes:
         prediction: (h, w, 96).
         former: (h, w, 96).
-        aux: (h, w, 12).
+        aux: (h, w, 10).
         quality: 0..63.
     """
 

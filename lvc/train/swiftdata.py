@@ -4,7 +4,7 @@ The decoder of swift is all integer and its symbols are given, so a network lear
 would learn inside the encoder. A recording is a folder:
 
 ``frames.bin``
-    uint8, for each coded frame [h, w, 588] at 1/8 of the luma resolution, frames of a clip in the order of
+    uint8, for each coded frame [h, w, 586] at 1/8 of the luma resolution, frames of a clip in the order of
     coding. The channels of a position are, one after the other:
 
     ========  =====  ===============================================================================
@@ -13,7 +13,7 @@ would learn inside the encoder. A recording is a folder:
     96        uint8  ``SwiftContext.prediction``
     96        int8   symbols, limited to -127..127
     96        uint8  ``SwiftContext.former``
-    12        uint8  ``SwiftContext.aux``
+    10        uint8  ``SwiftContext.aux``
     96        uint8  samples decoded, before the in-loop filter: 64 of luma, 16 of U, 16 of V, row by row
     96        uint8  samples predicted
     96        uint8  samples of the source
@@ -122,7 +122,7 @@ def _blocks(planes: Planes) -> Bytes:
 
 
 def pack_frame(coded: CodedResidual, source: Planes) -> Bytes:
-    """What is kept of a frame: uint8 [h, w, 588]. ``source``: planes of whole blocks."""
+    """What is kept of a frame: uint8 [h, w, 586]. ``source``: planes of whole blocks."""
     h, w, _ = coded.symbols.shape
     record = np.empty((h, w, CHANNELS), np.uint8)
     for name in ("prediction", "former", "aux"):
@@ -138,7 +138,7 @@ class Crops:
     """Parts of recorded frames.
 
     Attributes:
-        records: uint8 [N, h, w, 588].
+        records: uint8 [N, h, w, 586].
     """
 
     records: Bytes
@@ -219,7 +219,7 @@ class Recording:
         self._row_starts = {name: np.array([c.rows[name][0] for c in self.clips]) for name in self.motion}
 
     def frame(self, clip: int, frame: int) -> Bytes:
-        """View of a frame of the clip at a place in ``clips``: uint8 [h, w, 588]."""
+        """View of a frame of the clip at a place in ``clips``: uint8 [h, w, 586]."""
         c = self.clips[clip]
         start = c.offset + frame * c.frame_bytes
         return self._frames[start : start + c.frame_bytes].reshape(c.height, c.width, CHANNELS)

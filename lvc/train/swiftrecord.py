@@ -197,7 +197,7 @@ class _Encoder:
 
     @torch.inference_mode()
     def clip(self, number: int, frames: npt.NDArray[np.uint8]) -> tuple[int, Rows]:
-        """Code a clip into ``frames`` [n, h, w, 588]; returns its quality and the rows of its motion."""
+        """Code a clip into ``frames`` [n, h, w, 586]; returns its quality and the rows of its motion."""
         rng = np.random.default_rng((*self.seed, number))
         base = self.quality(rng)
         planes = self.store.planes(number)

@@ -59,11 +59,8 @@ def test_frames_are_those_of_the_reference(model: SwiftModel, size: tuple[int, i
         motion = search(frames[k][0], theirs.planes[0], 2.0, previous=field, window=WINDOW)
         coder, torch_coder = WriteSymbols(), WriteSymbols()
         field, squares = model.motion(torch_coder, motion.vectors, motion.sizes, shape, quality, field, squares)
-        second = difference = None
-        if k > 1:
-            second = Second(frames[0], 2 * field, rng.random(shape) < 0.3)
-            difference = rng.integers(0, 5000, shape) ** 2 // 5000
-        prediction = predict_frame(theirs, field, quality, second, difference)
+        second = Second(frames[0], 2 * field, rng.random(shape) < 0.3) if k > 1 else None
+        prediction = predict_frame(theirs, field, quality, second)
         former = None if theirs.sizes is None else size_map(theirs.sizes)
         chosen = prediction.sizes
         if k > 1:
@@ -87,15 +84,15 @@ def test_frames_are_those_of_the_reference(model: SwiftModel, size: tuple[int, i
         former_motion = motions[-1]
         arguments = shape, quality, *former_motion
         motions.append(inter.networks.motion.code(coder, motion.vectors, motion.sizes, *arguments))
-        both = {"second": second, "difference": difference}
-        ours = inter.code(coder, ours, *motions[-1], quality, **both, current=frames[k], try_sizes=k > 1).reference
+        given = {"current": frames[k], "try_sizes": k > 1}
+        ours = inter.code(coder, ours, *motions[-1], quality, second=second, **given).reference
         np.testing.assert_array_equal(ours.sizes, chosen)
         data = coder.finish()
         assert data == torch_coder.finish()
         reader = ReadSymbols(data)
         inter = InterCoder(model)
         motion = inter.networks.motion.code(reader, None, None, *arguments)
-        read = inter.code(reader, read, *motion, quality, **both).reference
+        read = inter.code(reader, read, *motion, quality, second=second).reference
         reader.close()
         for expected, a, b in zip(theirs.planes, ours.planes, read.planes, strict=True):
             np.testing.assert_array_equal(a, expected)

@@ -50,7 +50,7 @@ def content(made: Recording) -> list[Any]:
 def test_recordings_depend_on_seed_and_networks_alone(make_recording: MakeRecording, recording: Recording,
                                                       swift_cache: Path, tmp_path: Path) -> None:
     assert len(recording.clips) == 3
-    assert CHANNELS == 588
+    assert CHANNELS == 586
     assert recording.frame(0, 2).shape == (6, 8, CHANNELS)
     assert all(30 <= c.quality <= 50 for c in recording.clips)
     assert content(make_recording(swift_cache, tmp_path / "a", workers=3)) == content(recording)
