@@ -26,8 +26,8 @@ every fourth frame gets is worth more than it costs, since the following ones ar
 ANCHORS = len(CASCADE)
 """Second references are the I frame and every so many frames from it on: those of the best quality."""
 
-
 _FINEST = 4
+"""By how many QP an I frame is finer than lvc.codecs.neural.hevc_qp says, at most."""
 
 
 def quantizer_passes(effort: int) -> int:
@@ -38,8 +38,8 @@ def quantizer_passes(effort: int) -> int:
 def intra_qp(quality: int, period: int) -> int:
     """HEVC QP of the I frame of a group of pictures of so many frames (0 or less: endless).
 
-    The longer the group, the more frames profit by a finer I frame: by 2 finer than lvc.codecs.neural.hevc_qp says
-    for 10 frames, by 4 for 32 or more.
+    The longer the group, the more frames profit by a finer I frame: 2 finer than lvc.codecs.neural.hevc_qp says for 10
+    frames, 4 for 32 or more.
     """
     finer = _FINEST if period <= 0 else min(_FINEST, max(0, round(math.log2(period / 2.5))))
     return max(0, hevc_qp(quality) - finer)
