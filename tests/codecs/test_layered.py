@@ -9,11 +9,11 @@ import pytest
 
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs import codec_for_header, get_codec
-from lvc.codecs.base import Codec
 from lvc.codecs.layered import LayeredDecoder, LayeredEncoder, Seen, base_header, find_base
 from lvc.codecs.restore import RestoreCodec
 from lvc.errors import CorruptStreamError, UsageError, WeightsError
 from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
+from tests.codecs.coding import coded, decoded, same
 
 BASES = ("x265", "svt-av1")  # x264 does not give the same bytes every time, not even with one thread
 
@@ -23,23 +23,6 @@ def codec(restore_path) -> RestoreCodec:
     found = get_codec("restore", str(restore_path))
     assert isinstance(found, RestoreCodec)
     return found
-
-
-def coded(codec: Codec, frames: list[Frame], video: VideoInfo, period: int = -1,
-          **params: str) -> tuple[StreamHeader, list[Packet]]:
-    encoder = codec.encoder(video, EncodeOptions(intra_period=period, threads=1, params=params))
-    packets = [p for frame in frames for p in encoder.push(frame)] + encoder.flush()
-    return StreamHeader(codec.codec_id, codec.weights_digest, video, period, encoder.codec_data), packets
-
-
-def decoded(codec: Codec, header: StreamHeader, packets: list[Packet]) -> list[Frame]:
-    decoder = codec.decoder(header)
-    return [f for packet in packets for f in decoder.push(packet)] + decoder.flush()
-
-
-def same(one: list[Frame], two: list[Frame]) -> bool:
-    return [f.pts for f in one] == [f.pts for f in two] and all(
-        np.array_equal(a, b) for x, y in zip(one, two, strict=True) for a, b in zip(x.planes, y.planes, strict=True))
 
 
 @pytest.mark.parametrize("base", BASES)

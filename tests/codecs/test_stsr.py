@@ -12,13 +12,13 @@ import pytest
 from lvc.api import decode, encode, open_stream, probe
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs import codec_for_header, get_codec, open_codec
-from lvc.codecs.base import Codec
 from lvc.codecs.extract import extract_base
 from lvc.codecs.layered import base_header
 from lvc.codecs.rebuild import BOTH, FOLLOWING, PREVIOUS
 from lvc.codecs.stsr import StsrCodec
 from lvc.errors import CodecError, CorruptStreamError, UsageError, WeightsError
-from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
+from lvc.types import EncodeOptions, Frame, PacketKind, VideoInfo
+from tests.codecs.coding import coded, decoded, same
 
 BASES = ("x264", "x265", "svt-av1")
 
@@ -26,23 +26,6 @@ BASES = ("x264", "x265", "svt-av1")
 @pytest.fixture(scope="module")
 def codec() -> StsrCodec:
     return StsrCodec()
-
-
-def coded(codec: Codec, frames: list[Frame], video: VideoInfo, period: int = -1,
-          **params: str) -> tuple[StreamHeader, list[Packet]]:
-    encoder = codec.encoder(video, EncodeOptions(intra_period=period, threads=1, params=params))
-    packets = [p for frame in frames for p in encoder.push(frame)] + encoder.flush()
-    return StreamHeader(codec.codec_id, codec.weights_digest, video, period, encoder.codec_data), packets
-
-
-def decoded(codec: Codec, header: StreamHeader, packets: list[Packet]) -> list[Frame]:
-    decoder = codec.decoder(header)
-    return [f for packet in packets for f in decoder.push(packet)] + decoder.flush()
-
-
-def same(one: list[Frame], two: list[Frame]) -> bool:
-    return [f.pts for f in one] == [f.pts for f in two] and all(
-        np.array_equal(a, b) for x, y in zip(one, two, strict=True) for a, b in zip(x.planes, y.planes, strict=True))
 
 
 def psnr(a: Frame, b: Frame) -> float:

@@ -13,6 +13,7 @@ from lvc.codecs.base import Codec
 from lvc.codecs.stsradaptive import SEGMENT, AdaptiveEncoder, Outcome, better_reduced, other_quality, outcome
 from lvc.errors import UsageError
 from lvc.types import EncodeOptions, Frame, Packet, VideoInfo
+from tests.codecs.coding import decoded
 
 
 def restless(frames: list[Frame], seed: int = 0) -> list[Frame]:
@@ -27,11 +28,6 @@ def coded(codec: Codec, frames: list[Frame], video: VideoInfo, **params: str) ->
     encoder = codec.encoder(video, EncodeOptions(intra_period=-1, threads=1, params=params))
     packets = [p for frame in frames for p in encoder.push(frame)] + encoder.flush()
     return encoder, StreamHeader(codec.codec_id, b"", video, -1, encoder.codec_data), packets
-
-
-def decoded(codec: Codec, header: StreamHeader, packets: list[Packet]) -> list[Frame]:
-    decoder = codec.decoder(header)
-    return [f for packet in packets for f in decoder.push(packet)] + decoder.flush()
 
 
 def test_each_segment_is_decided_on(textured_frames, info_of):

@@ -10,13 +10,13 @@ import pytest
 from lvc.api import decode, encode, open_stream
 from lvc.bitstream import StreamHeader
 from lvc.codecs import codec_for_header, get_codec
-from lvc.codecs.base import Codec, Decoder
 from lvc.codecs.layered import base_header, find_base, reduction_of
 from lvc.codecs.rebuild import Clips, Rebuilt
 from lvc.codecs.reduction import NETWORK, Reduction
 from lvc.codecs.stsr import StsrCodec, StsrDecoder, StsrEncoder
 from lvc.errors import CorruptStreamError, WeightsError
-from lvc.types import EncodeOptions, Frame, Packet, VideoInfo
+from lvc.types import EncodeOptions, Frame
+from tests.codecs.coding import coded, decoded, drained, same
 
 
 @pytest.fixture(scope="module")
@@ -24,26 +24,6 @@ def codec(stsr_path) -> StsrCodec:
     found = get_codec("stsr", str(stsr_path))
     assert isinstance(found, StsrCodec)
     return found
-
-
-def coded(codec: Codec, frames: list[Frame], video: VideoInfo, period: int = -1,
-          **params: str) -> tuple[StreamHeader, list[Packet]]:
-    encoder = codec.encoder(video, EncodeOptions(intra_period=period, threads=1, params=params))
-    packets = [p for frame in frames for p in encoder.push(frame)] + encoder.flush()
-    return StreamHeader(codec.codec_id, codec.weights_digest, video, period, encoder.codec_data), packets
-
-
-def drained(decoder: Decoder, packets: list[Packet]) -> list[Frame]:
-    return [f for packet in packets for f in decoder.push(packet)] + decoder.flush()
-
-
-def decoded(codec: Codec, header: StreamHeader, packets: list[Packet]) -> list[Frame]:
-    return drained(codec.decoder(header), packets)
-
-
-def same(one: list[Frame], two: list[Frame]) -> bool:
-    return [f.pts for f in one] == [f.pts for f in two] and all(
-        np.array_equal(a, b) for x, y in zip(one, two, strict=True) for a, b in zip(x.planes, y.planes, strict=True))
 
 
 def errors(frame: Frame, source: Frame) -> tuple[float, float]:
