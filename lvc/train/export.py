@@ -17,7 +17,7 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -31,6 +31,9 @@ from lvc.train.stsrtask import write_stsr
 from lvc.train.swifttask import write_swift
 from lvc.train.validate import write_averaged
 from lvc.weights import RestoreWeights, StsrWeights, SwiftWeights, Weights, manifest
+
+W = TypeVar("W", SwiftWeights, RestoreWeights, StsrWeights)
+_States = dict[str, dict[str, torch.Tensor]]
 
 
 def _load(checkpoint: Path) -> dict[str, Any]:
@@ -58,32 +61,31 @@ def export(name: str, inter: Path, intra: Path, folder: Path | None = None) -> W
 
 def export_swift(checkpoint: Path, folder: Path | None = None) -> SwiftWeights:
     """The same for swift, whose networks are in one checkpoint."""
-    config, states = _recorded(checkpoint, "swift")
-    path = _home(folder) / "swift.safetensors"
-    weights = write_swift(SwiftConfig.from_json(config), states, path, {})
-    _enter("swift", path, weights.sha256, folder)
-    return weights
+    return _export("swift", checkpoint, folder, lambda config, states, path: write_swift(
+        SwiftConfig.from_json(config), states, path, {}))
 
 
 def export_restore(checkpoint: Path, folder: Path | None = None) -> RestoreWeights:
     """The same for restore."""
-    config, states = _recorded(checkpoint, "restore")
-    path = _home(folder) / "restore.safetensors"
-    weights = write_restore(RestoreConfig.from_json(config), states["restore"], path, {})
-    _enter("restore", path, weights.sha256, folder)
-    return weights
+    return _export("restore", checkpoint, folder, lambda config, states, path: write_restore(
+        RestoreConfig.from_json(config), states["restore"], path, {}))
 
 
 def export_stsr(checkpoint: Path, folder: Path | None = None) -> StsrWeights:
     """The same for stsr, of either size."""
-    config, states = _recorded(checkpoint, "stsr")
-    path = _home(folder) / "stsr.safetensors"
-    weights = write_stsr(SrfiConfig.from_json(config), states["stsr"], path, {})
-    _enter("stsr", path, weights.sha256, folder)
+    return _export("stsr", checkpoint, folder, lambda config, states, path: write_stsr(
+        SrfiConfig.from_json(config), states["stsr"], path, {}))
+
+
+def _export(name: str, checkpoint: Path, folder: Path | None, write: Callable[[str, _States, Path], W]) -> W:
+    config, states = _recorded(checkpoint, name)
+    path = _home(folder) / f"{name}.safetensors"
+    weights = write(config, states, path)
+    _enter(name, path, weights.sha256, folder)
     return weights
 
 
-def _recorded(checkpoint: Path, family: str) -> tuple[str, dict[str, dict[str, torch.Tensor]]]:
+def _recorded(checkpoint: Path, family: str) -> tuple[str, _States]:
     """Configuration and averaged states of a family that learns from recordings."""
     task = _load(checkpoint).get("task", {})
     states = {name: averaged_state(checkpoint, name) for name in FAMILIES[family]}

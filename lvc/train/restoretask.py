@@ -16,8 +16,9 @@ from lvc.enhance.levels import index_of_level, level_of_index
 from lvc.enhance.neighbours import Planes, aligned
 from lvc.enhance.restore import STRIDE, RestoreConfig, RestoreNet, pack, plane_means
 from lvc.errors import UsageError
-from lvc.train.recipe import Recipe, Stage
-from lvc.train.restoredata import BaseSpec, DecodedStore, make_decoded
+from lvc.train.copiestask import CopiesTask
+from lvc.train.recipe import Stage
+from lvc.train.restoredata import BaseSpec, DecodedStore
 from lvc.train.task import BETAS, State, ahead
 from lvc.weights import RestoreWeights, load_restore_weights, save_restore_weights
 
@@ -173,7 +174,7 @@ def restore_loss(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]
     return loss, {"gain_db": -float(loss.detach())}
 
 
-class RestoreTask:
+class RestoreTask(CopiesTask):
     """Trains "restore". Implements lvc.train.task.Task.
 
     Args:
@@ -185,9 +186,8 @@ class RestoreTask:
     betas = BETAS
     config = RestoreConfig()
 
-    def __init__(self, recipe: Recipe, cache: Path, folder: Path) -> None:
-        self.recipe, self.cache, self.folder = recipe, cache, folder
-        self._copies: list[DecodedStore] = []
+    def bases(self) -> Sequence[BaseSpec]:
+        return BASES
 
     def build(self) -> nn.ModuleDict:
         net = RestoreNet(self.config)
@@ -202,17 +202,6 @@ class RestoreTask:
     def lr_factor(self, stage: Stage, name: str) -> float:
         return 1.0
 
-    def record(self, stage: Stage, index: int, averaged: State) -> dict[str, float]:
-        """Make the decoded copies."""
-        self._copies = [DecodedStore(self.cache, make_decoded(self.cache, self.folder, spec)) for spec in BASES]
-        return {"copies": float(len(self._copies))}
-
-    def ready(self) -> bool:
-        return bool(self._copies)
-
-    def begin(self, models: nn.ModuleDict, stage: Stage, index: int) -> None:
-        """Nothing to set: the network starts as the identity."""
-
     def stream(self, stage: Stage, index: int, start: int) -> Iterator[Batch]:
         crops = Crops(self._copies, stage.crop)
 
@@ -225,17 +214,8 @@ class RestoreTask:
     def loss(self, models: nn.ModuleDict, stage: Stage, batch: Any) -> tuple[Tensor, dict[str, float]]:
         return restore_loss(models["restore"], batch)
 
-    def can_validate(self, stages: Sequence[Stage]) -> bool:
-        return any(stage.kind == "train" for stage in stages)
-
     def write(self, averaged: State, path: Path, metadata: dict[str, str]) -> RestoreCodec:
         return RestoreCodec(write_restore(self.config, averaged["restore"], path, metadata))
-
-    def state(self) -> dict[str, Any]:
-        return {"config": self.config.to_json()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to set: the decoded copies are looked for anew."""
 
 
 def write_restore(config: RestoreConfig, averaged: dict[str, Tensor], path: Path,

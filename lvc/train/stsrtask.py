@@ -19,8 +19,9 @@ from lvc.enhance.levels import index_of_level, level_of_index
 from lvc.enhance.restore import STRIDE, pack, plane_means, units
 from lvc.enhance.srfi import CONFIGS, Srfi, SrfiConfig
 from lvc.errors import UsageError
+from lvc.train.copiestask import CopiesTask
 from lvc.train.recipe import Recipe, Stage
-from lvc.train.restoredata import BaseSpec, DecodedStore, make_decoded
+from lvc.train.restoredata import BaseSpec, DecodedStore
 from lvc.train.restoretask import PLANE_WEIGHTS, squared_errors
 from lvc.train.task import State, ahead
 from lvc.weights import StsrWeights, load_stsr_weights, save_stsr_weights
@@ -168,7 +169,7 @@ def stsr_loss(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     return total / count, figures
 
 
-class StsrTask:
+class StsrTask(CopiesTask):
     """Trains "stsr" and "stsr-lite". Implements lvc.train.task.Task.
 
     Args:
@@ -180,9 +181,11 @@ class StsrTask:
     betas = (0.9, 0.99)
 
     def __init__(self, recipe: Recipe, cache: Path, folder: Path) -> None:
-        self.recipe, self.cache, self.folder = recipe, cache, folder
-        self.config = CONFIGS[recipe.model]
-        self._copies: list[DecodedStore] = []
+        super().__init__(recipe, cache, folder)
+        self.config: SrfiConfig = CONFIGS[recipe.model]
+
+    def bases(self) -> Sequence[BaseSpec]:
+        return BASES
 
     def build(self) -> nn.ModuleDict:
         net = Srfi(self.config)
@@ -196,17 +199,6 @@ class StsrTask:
     def lr_factor(self, stage: Stage, name: str) -> float:
         return _FLOW_FACTOR if name.startswith("flow.") else 1.0
 
-    def record(self, stage: Stage, index: int, averaged: State) -> dict[str, float]:
-        """Make the decoded copies."""
-        self._copies = [DecodedStore(self.cache, make_decoded(self.cache, self.folder, spec)) for spec in BASES]
-        return {"copies": float(len(self._copies))}
-
-    def ready(self) -> bool:
-        return bool(self._copies)
-
-    def begin(self, models: nn.ModuleDict, stage: Stage, index: int) -> None:
-        """Nothing to set: the network starts as the identity."""
-
     def stream(self, stage: Stage, index: int, start: int) -> Iterator[Batch]:
         clips = Clips(self._copies, stage.crop, stage.frames)
 
@@ -218,17 +210,8 @@ class StsrTask:
     def loss(self, models: nn.ModuleDict, stage: Stage, batch: Any) -> tuple[Tensor, dict[str, float]]:
         return stsr_loss(models["stsr"], batch)
 
-    def can_validate(self, stages: Sequence[Stage]) -> bool:
-        return any(stage.kind == "train" for stage in stages)
-
     def write(self, averaged: State, path: Path, metadata: dict[str, str]) -> ConfiguredCodec:
         return ConfiguredCodec(StsrCodec(write_stsr(self.config, averaged["stsr"], path, metadata)), VALIDATION)
-
-    def state(self) -> dict[str, Any]:
-        return {"config": self.config.to_json()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to set: the decoded copies are looked for anew."""
 
 
 def write_stsr(config: SrfiConfig, averaged: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> StsrWeights:

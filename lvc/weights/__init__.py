@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -89,17 +89,17 @@ def load_weights(source: str | Path) -> Weights:
 
 def load_swift_weights(source: str | Path) -> SwiftWeights:
     """The same for swift."""
-    return _load(source, _parse_swift)
+    return _load(source, _parser("swift.", SwiftConfig, SwiftModel, SwiftWeights))
 
 
 def load_restore_weights(source: str | Path) -> RestoreWeights:
     """The same for restore."""
-    return _load(source, _parse_restore)
+    return _load(source, _parser("restore.", RestoreConfig, RestoreNet, RestoreWeights))
 
 
 def load_stsr_weights(source: str | Path) -> StsrWeights:
     """The same for stsr."""
-    return _load(source, _parse_stsr)
+    return _load(source, _parser("stsr.", SrfiConfig, Srfi, StsrWeights))
 
 
 def _load(source: str | Path, parse: Callable[[Path, str], T]) -> T:
@@ -123,28 +123,15 @@ def _parse(path: Path, sha256: str) -> Weights:
     return Weights(config.name, sha256, config, inter, intra)
 
 
-def _parse_swift(path: Path, sha256: str) -> SwiftWeights:
-    metadata, tensors = read(path)
-    config = SwiftConfig.from_json(metadata["config"])
-    model = SwiftModel(config)
-    set_state(model, "swift.", tensors)
-    return SwiftWeights(config.name, sha256, model)
+def _parser(prefix: str, config: Any, network: Any, weights: Callable[[str, str, Any], T]) -> Callable[[Path, str], T]:
+    """How a file of one network is read. ``prefix``: of the names of its tensors."""
+    def parse(path: Path, sha256: str) -> T:
+        metadata, tensors = read(path)
+        made = network(config.from_json(metadata["config"]))
+        set_state(made, prefix, tensors)
+        return weights(made.config.name, sha256, made)
 
-
-def _parse_restore(path: Path, sha256: str) -> RestoreWeights:
-    metadata, tensors = read(path)
-    config = RestoreConfig.from_json(metadata["config"])
-    net = RestoreNet(config)
-    set_state(net, "restore.", tensors)
-    return RestoreWeights(config.name, sha256, net)
-
-
-def _parse_stsr(path: Path, sha256: str) -> StsrWeights:
-    metadata, tensors = read(path)
-    config = SrfiConfig.from_json(metadata["config"])
-    net = Srfi(config)
-    set_state(net, "stsr.", tensors)
-    return StsrWeights(config.name, sha256, net)
+    return parse
 
 
 def save_weights(path: Path, inter: InterModel, intra: IntraModel | None,
