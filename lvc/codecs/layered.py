@@ -237,10 +237,7 @@ class LayeredDecoder:
             frame = window.current.frame
             wanted = self._wanted.pop(frame.pts)
             if wanted:
-                better = self._enhancer(window.current, window.previous, window.following)
-                luma = better if wanted & ENHANCE_LUMA else frame
-                chroma = better if wanted & ENHANCE_CHROMA else frame
-                frame = Frame(luma.y, chroma.u, chroma.v, frame.pts)
+                frame = mixed(frame, self._enhancer(window.current, window.previous, window.following), wanted)
             frames.append(frame)
         return frames
 
@@ -280,3 +277,12 @@ def better_planes(enhanced: Sequence[float], plain: Sequence[float]) -> int:
     chroma = (enhanced[1] + _LEAST_ERROR) * (enhanced[2] + _LEAST_ERROR) < (
         plain[1] + _LEAST_ERROR) * (plain[2] + _LEAST_ERROR)
     return ENHANCE_LUMA * luma + ENHANCE_CHROMA * chroma
+
+
+def mixed(plain: Frame, enhanced: Frame | None, wanted: int) -> Frame:
+    """The planes that are wanted enhanced, by ENHANCE_LUMA and ENHANCE_CHROMA, beside the plain others."""
+    if enhanced is None or not wanted:
+        return plain
+    luma = enhanced if wanted & ENHANCE_LUMA else plain
+    chroma = enhanced if wanted & ENHANCE_CHROMA else plain
+    return Frame(luma.y, chroma.u, chroma.v, plain.pts)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lvc.codecs.layered import ENHANCE_CHROMA, ENHANCE_LUMA, Seen
+from lvc.codecs.layered import Seen
 from lvc.enhance.linear import between, enlarged
 from lvc.types import Frame
 
@@ -142,12 +142,3 @@ class Clips:
         self._done = [*self._done, *ready][-enhancer.margin:]
         self._waiting = rest
         return ready
-
-
-def mixed(plain: Frame, enhanced: Frame | None, wanted: int) -> Frame:
-    """The planes that are wanted enhanced, by ENHANCE_LUMA and ENHANCE_CHROMA, beside the plain others."""
-    if enhanced is None or not wanted:
-        return plain
-    luma = enhanced if wanted & ENHANCE_LUMA else plain
-    chroma = enhanced if wanted & ENHANCE_CHROMA else plain
-    return Frame(luma.y, chroma.u, chroma.v, plain.pts)

@@ -25,11 +25,12 @@ from lvc.codecs.layered import (
     better_planes,
     find_base,
     layered_data,
+    mixed,
     reduction_of,
     squared_errors,
 )
 from lvc.codecs.picture import check_size
-from lvc.codecs.rebuild import WAYS, ClipEnhancer, Clips, Rebuilt, mixed
+from lvc.codecs.rebuild import WAYS, ClipEnhancer, Clips, Rebuilt
 from lvc.codecs.reduction import LINEAR, NETWORK, Reduction
 from lvc.codecs.stsradaptive import AUTO, AdaptiveEncoder, other_quality
 from lvc.enhance.levels import LEVELS, index_of_level, level_of_index
