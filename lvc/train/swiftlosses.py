@@ -23,6 +23,9 @@ from lvc.train.swiftdata import NOT_CODED, Crops, MotionLayout
 MotionBatch = dict[str, tuple[MotionLayout, npt.NDArray[np.void]]]
 
 
+_EMPTY_WEIGHT = 0.3
+"""Of a filter's squared errors in transforms without symbols."""
+
 _ERROR_FLOOR = 0.02
 """Squared steps: what is smaller is not worth learning from."""
 
@@ -88,11 +91,16 @@ def motion_loss(model: SwiftMotion | SwiftSizes, batch: MotionBatch) -> tuple[Te
 def filter_loss(model: SwiftFilter, crops: Crops) -> tuple[Tensor, dict[str, float]]:
     """Squared error after the correction, relative to that before: (N,) averaged.
 
+    Errors where transforms are empty count less: encoders mostly leave out what the filter does there
+    (lvc.models.swiftfilter.AREAS).
+
     Returns the loss and figures: "loss", and "gain" in dB, of 6:1:1 squared errors, luma, U and V.
     """
     steps = torch.tensor([quantizer_step(int(q)) for q in crops.quality])[:, None, None, None]
     error = (crops.cells("source") - crops.cells("decoded")).float() * (16.0 / steps)
     weight = torch.cat((torch.full((16,), 6.0 / 16), torch.full((8,), 1.0 / 4)))[:, None, None] / 8.0
+    coded = crops.coded_cells()
+    weight = weight * (coded + _EMPTY_WEIGHT * (1.0 - coded))
     corrected = error - model(crops.filter_input()) * 2.0**-8
     before, after = ((weight * e.square()).sum(1).mean((1, 2)) for e in (error, corrected))
     loss = (after / (before + _ERROR_FLOOR)).mean()
