@@ -14,8 +14,8 @@ inline int32_t requantize(const Product& p, int32_t sum, int n) {
 }
 
 template <typename T>
-void finish(const int32_t* __restrict total, size_t n, const int32_t* __restrict offset,
-            const uint8_t* __restrict residual, int32_t low, int32_t high, T* __restrict out) {
+void finish_row(const int32_t* __restrict total, size_t n, const int32_t* __restrict offset,
+                const uint8_t* __restrict residual, int32_t low, int32_t high, T* __restrict out) {
   if (offset == nullptr && residual == nullptr) {
     for (size_t i = 0; i < n; ++i) out[i] = static_cast<T>(std::min(std::max(total[i], low), high));
   } else if (offset == nullptr) {
@@ -26,6 +26,14 @@ void finish(const int32_t* __restrict total, size_t n, const int32_t* __restrict
       out[i] = static_cast<T>(std::min(std::max(total[i] + offset[i] + more, low), high));
     }
   }
+}
+
+template <typename T>
+void finish(const Finish& f, size_t rows) {
+  for (size_t r = 0; r < rows; ++r)
+    finish_row(f.total + r * f.total_stride, f.outputs, f.offset,
+               f.residual == nullptr ? nullptr : f.residual + r * f.outputs, f.low, f.high,
+               static_cast<T*>(f.out) + r * f.outputs);
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ struct Transform::Batch {
   std::vector<int32_t> sums;       // [square][plane][line][padded]
 
   explicit Batch(const Part& part) {
-    const size_t n = static_cast<size_t>(kBatch * part.planes * part.side);
+    const size_t n = static_cast<size_t>(kBatch * part.planes * part.side) + kTile;  // products round up to tiles
     lines.assign(n * static_cast<size_t>(part.side), 0);
     sums.assign(n * static_cast<size_t>(part.basis.padded), 0);
   }
@@ -71,10 +71,11 @@ void Transform::lines(const Kernels& kernels, const Matrix& m, const int16_t* ro
                       int32_t* out) {
   int32_t bias[kMaxSize];
   std::fill(bias, bias + m.padded, shift == 0 ? 0 : 1 << (shift - 1));
-  const Product product{Format::kWords,          static_cast<size_t>(m.n / 2), m.padded, m.weights.data(), bias, shift,
+  const Product product{Format::kWords, 1, 0, static_cast<size_t>(m.n / 2), m.padded, m.weights.data(), bias, shift,
                         clip ? INT16_MIN : INT_MIN, clip ? INT16_MAX : INT_MAX, 1};
   for (int first = 0; first < count; first += kTile)
-    kernels.product(product, rows + first * m.n, 2 * static_cast<size_t>(m.n), out + first * m.padded, false);
+    kernels.product(product, rows + first * m.n, 2 * static_cast<size_t>(m.n), std::min(kTile, count - first),
+                    out + first * m.padded, false);
 }
 
 template <typename Work>

@@ -2,7 +2,7 @@
 
 Activations are uint8 or int8, channels last: (h, w, channels), or (n, channels) for a list of positions. Sums are
 int32, so every result is that of :class:`lvc.ops.integer.IntConv2d` to the last bit, whatever the instruction set
-and the number of threads. The environment variable ``LVC_SIMD`` (scalar, avx2 or avx512) names other kernels than
+and the number of threads. The environment variable ``LVC_SIMD`` (scalar, avx2, avx512 or amx) names other kernels than
 the fastest that the machine has.
 """
 
@@ -26,7 +26,7 @@ kernels = _nets
 Bytes = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.int32]
 
-_LEVELS = ("avx512", "avx2", "scalar")
+_LEVELS = ("amx", "avx512", "avx2", "scalar")
 
 
 def simd_levels() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from lvc import _nets
 from lvc.ops.integer import IntConv2d
 from lvc.ops.intnet import IntLayer, Part, default_simd, simd_levels
 
-SIZES = [(1, 1), (1, 7), (13, 2), (5, 23), (24, 16)]
+SIZES = [(1, 1), (1, 7), (13, 2), (5, 23), (24, 16), (15, 101)]
 
 
 def random_conv(inputs: int, outputs: int, kernel: int, x_max: int, low: int, high: int, seed: int = 0) -> IntConv2d:
