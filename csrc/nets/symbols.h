@@ -46,25 +46,6 @@ void choose(const float* coefficients, const std::vector<const uint8_t*>& index,
             const Groups& groups, const BitsTable& values, const BitsTable& flags, const float* weights,
             int16_t* symbols, float* cost, int threads);
 
-// Candidates for the vectors of n squares and what a network sees of them (lvc.models.swiftmotion).
-struct VectorCall {
-  int height, width;
-  const int32_t* field;   // [2][height][width]
-  const uint8_t* known;   // [height][width]
-  const int16_t* former;  // [2][height][width] or null
-  size_t n;
-  const int32_t *ys, *xs;
-  std::vector<std::pair<int, int>> offsets;  // at most kCandidates - 2
-  int level, levels, quality;
-  const uint8_t* log_table;  // of magnitudes, [log_size]
-  size_t log_size;
-  int32_t* candidates;  // [kCandidates][2][n]
-  uint8_t* fresh;       // [kCandidates][n]
-  uint8_t* features;    // [n][3 * kCandidates + levels + 2]
-};
-constexpr size_t kCandidates = 7;
-void vector_features(const VectorCall& call);
-
 }  // namespace lvc::nets
 
 #endif  // LVC_NETS_SYMBOLS_H

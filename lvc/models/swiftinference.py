@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.scales import N_SCALES
@@ -21,7 +22,7 @@ from lvc.models import swift, swiftfilter, swiftmotion, swiftsizes
 from lvc.models.swift import CONTEXT_MAX, GROUPS, HIDDEN_MAX, LUMA_GROUPS, N_FLAGS, SwiftEntropy
 from lvc.models.swiftfilter import CELL, INPUT_MAX, SIZE_AUX, SwiftFilter
 from lvc.models.swiftmodel import SwiftModel
-from lvc.models.swiftmotion import VECTOR_MAX, SwiftMotion
+from lvc.models.swiftmotion import SwiftMotion
 from lvc.models.swiftsizes import LEVELS, SwiftSizes
 from lvc.ops.blockdct import COEFFICIENTS, LUMA
 from lvc.ops.gains import QualityTable
@@ -331,80 +332,38 @@ class SizesInference:
 class MotionInference:
     """SwiftMotion for one frame at a time, with the weights that it has now."""
 
+    _OFFSETS = 30, 36  # of the indices of vectors and of splits
+
     def __init__(self, model: SwiftMotion) -> None:
         self.model = model
-        self._vectors, self._splits = ([IntLayer.of(first), IntLayer.of(second), _index_layer(third)]
-                                       for first, second, third in (model.vectors, model.splits))
-        self._compound = None
-        if hasattr(model, "compound"):
-            first, second, third = model.compound
-            self._compound = [IntLayer.of(first, signed=True), IntLayer.of(second), _index_layer(third)]
-            self._compound_offset = np.full(1, 30, np.int32)
-        n = swiftmotion._CANDIDATES
-        self._vector_offset = np.full(n + 2, 30, np.int32)
-        self._split_offset = np.full(1, 36, np.int32)
+        self._vectors, self._splits = (_head(net) for net in (model.vectors, model.splits))
+        self._compound = _head(model.compound, signed=True) if hasattr(model, "compound") else None
 
     def code(self, coder: DirectCoder, field: npt.NDArray[np.int16] | None, sizes: Bytes | None,
              shape: tuple[int, int], quality: int, former: npt.NDArray[np.int16] | None,
              former_sizes: Bytes | None) -> tuple[npt.NDArray[np.int16], Bytes]:
         """As SwiftMotion.forward, with another kind of coder."""
-        state = swiftmotion._State(shape, quality, former, former_sizes)
-
-        def vectors(ys: swiftmotion.Ints, xs: swiftmotion.Ints, offsets: swiftmotion.Offsets, level: int) -> None:
-            target = None if field is None else field[:, ys, xs].astype(np.int32)
-            candidates, fresh, features = _nets.vector_features(
-                state.field, state.known, former, ys, xs, offsets, level, swiftmotion._LEVELS, quality, _VECTOR_LOG)
-            index = self._run(self._vectors, features, self._vector_offset)
-            state.field[:, ys, xs] = self._code_vectors(coder, target, candidates, fresh, index)
-
-        def splits(ys: swiftmotion.Ints, xs: swiftmotion.Ints, side: int) -> npt.NDArray[np.bool_]:
-            features = state.split_features(ys, xs, side).astype(np.uint8)
-            index = self._run(self._splits, features, self._split_offset)
-            split = None if sizes is None else (sizes[ys, xs] < 8 * side).astype(np.int16)
-            return np.asarray(coder.code(split, index[0], self.model.flag_distribution) > 0)
-
-        return state.code(vectors, splits)
+        coded: tuple[npt.NDArray[np.int16], Bytes] = _nets.code_motion(
+            coder.code, self.model.flag_distribution, self.model.distribution, self._vectors, self._splits,
+            self._OFFSETS, field, sizes, shape, quality, former, former_sizes, _VECTOR_LOG, default_simd())
+        return coded
 
     def code_compound(self, coder: DirectCoder, compound: npt.NDArray[np.bool_] | None,
                       context: swiftmotion.CompoundContext) -> npt.NDArray[np.bool_]:
         """As SwiftMotion.code_compound, with another kind of coder."""
         assert self._compound is not None
+        flags: npt.NDArray[np.bool_] = _nets.code_compound(
+            coder.code, self.model.flag_distribution, self._compound, self._OFFSETS[0], context.field, context.sizes,
+            context.second, context.difference.astype(np.int32), context.former, compound, context.age,
+            context.quality, _VECTOR_LOG, default_simd())
+        return flags
 
-        def flags(ys: swiftmotion.Ints, xs: swiftmotion.Ints, features: swiftmotion.Ints) -> npt.NDArray[np.bool_]:
-            assert self._compound is not None
-            index = self._run(self._compound, features.astype(np.int8), self._compound_offset)
-            wanted = None if compound is None else compound[ys, xs].astype(np.int16)
-            return np.asarray(coder.code(wanted, index[0], self.model.flag_distribution) > 0)
 
-        return swiftmotion.go_through_compound(context, flags)
-
-    @staticmethod
-    def _run(layers: list[IntLayer], features: npt.NDArray[Any], offset: npt.NDArray[np.int32]) -> Bytes:
-        """(n, F) -> indices (outputs, n)."""
-        hidden = layers[1]((layers[0]((features, 0)), 0))
-        return layers[2]((hidden, 0), offset=offset, planar=True)
-
-    def _code_vectors(self, coder: DirectCoder, target: swiftmotion.Ints | None, candidates: swiftmotion.Ints,
-                      fresh: npt.NDArray[np.bool_], index: Bytes) -> swiftmotion.Ints:
-        """Vectors (2, n) out of candidates (7, 2, n), or as told by their difference from the first one."""
-        n = len(candidates)
-        result = candidates[0].copy()
-        left = np.ones(index.shape[1], np.bool_)
-        hits = None if target is None else (target == candidates).all(1)
-        for k in range(n):
-            where = np.flatnonzero(left & fresh[k])
-            if not len(where):
-                continue
-            wanted = None if hits is None else hits[k, where].astype(np.int16)
-            found = where[coder.code(wanted, index[k, where], self.model.flag_distribution) > 0]
-            result[:, found] = candidates[k][:, found]
-            left[found] = False
-        where = np.flatnonzero(left)
-        if len(where):
-            difference = None if target is None else (target - candidates[0])[:, where]
-            result[:, where] += coder.code(difference, index[n:, where], self.model.distribution)
-            np.clip(result, -VECTOR_MAX, VECTOR_MAX, out=result)
-        return result
+def _head(module: nn.Sequential, signed: bool = False) -> tuple[Any, ...]:
+    """Three layers, the last one's outputs indices."""
+    first, second, third = module
+    layers = IntLayer.of(first, signed=signed), IntLayer.of(second), _index_layer(third)
+    return tuple(layer.native for layer in layers)
 
 
 class SwiftInference:

@@ -78,6 +78,9 @@ class IntLayer:
         low, high: clamp of the sum; results are uint8 where they fit, or else int16.
         simd: kernels to use (see :func:`simd_levels`); the result is the same.
 
+    Attributes:
+        native: the layer of the extension module.
+
     Raises:
         ValueError: what cannot be carried out exactly.
     """
@@ -89,7 +92,7 @@ class IntLayer:
         native = [part.native() for part in parts]
         self.outputs = len(native[0][4])
         self.dtype: type[np.uint8] | type[np.int16] = np.uint8 if low >= 0 and high <= 255 else np.int16
-        self._layer = _nets.Layer(self.outputs, native, low, high, self.dtype is np.int16)
+        self.native = _nets.Layer(self.outputs, native, low, high, self.dtype is np.int16)
 
     @classmethod
     def of(cls, convolution: IntConv2d, *, signed: bool = False, low: int | None = None,
@@ -114,4 +117,4 @@ class IntLayer:
         Returns:
             (h, w, outputs), or (n, outputs) for positions; (outputs, ...) if planar.
         """
-        return self._layer.run(sources, positions, offset, residual, planar, threads, self._simd)
+        return self.native.run(sources, positions, offset, residual, planar, threads, self._simd)
