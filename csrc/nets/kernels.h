@@ -69,6 +69,11 @@ struct Kernels {
   // `rows` rows of outputs.
   void (*finish8)(const Finish& f, size_t rows);
   void (*finish16)(const Finish& f, size_t rows);
+
+  // floor(x * ratio), limited to +-high (1..127), where ratio is a / b, |x| a < 2^26 and b < 2^20.
+  void (*quotients)(const int32_t* x, size_t n, double ratio, int high, int8_t* out);
+  // min(floor(|x| * ratio), last), where ratios are 1 / b, |x| < 2^28 and 2^10 < b <= 2^18.
+  void (*magnitudes)(const int32_t* x, size_t n, const double* ratios, int32_t last, int32_t* out);
 };
 
 // Those of this CPU by name: "scalar", "avx2", "avx512", "amx"; "auto" gives the best. Null: unknown or not available.

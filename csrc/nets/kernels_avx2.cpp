@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #if defined(__clang__)
@@ -79,7 +80,8 @@ void product(const Product& p, const void* rows, size_t row_bytes, int count, in
   function(p, static_cast<const uint8_t*>(rows), row_bytes, count, total, add);
 }
 
-constexpr Kernels kTable = {"avx2", true, true, nullptr, nullptr, product, finish<uint8_t>, finish<int16_t>};
+constexpr Kernels kTable = {"avx2", true, true, nullptr, nullptr, product, finish<uint8_t>, finish<int16_t>,
+                                quotients, magnitudes};
 
 }  // namespace
 

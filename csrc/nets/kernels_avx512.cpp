@@ -9,6 +9,8 @@
 #endif
 #include <immintrin.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #if defined(__clang__)
@@ -18,6 +20,8 @@
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,prefer-vector-width=512")
 #endif
+
+#include "loops.h"
 
 namespace lvc::nets {
 
@@ -107,7 +111,7 @@ inline void finish16(const int32_t* total, const int32_t* offset, const uint8_t*
 }
 
 template <typename T>
-void finish(const Finish& f, size_t rows) {
+void finish_rows(const Finish& f, size_t rows) {
   const __m512i low = _mm512_set1_epi32(f.low), high = _mm512_set1_epi32(f.high);
   const __mmask16 all = 0xffff, rest = static_cast<__mmask16>((1u << f.outputs % 16) - 1);
   for (size_t r = 0; r < rows; ++r) {
@@ -120,7 +124,8 @@ void finish(const Finish& f, size_t rows) {
   }
 }
 
-constexpr Kernels kTable = {"avx512", true, false, nullptr, nullptr, product, finish<uint8_t>, finish<int16_t>};
+constexpr Kernels kTable = {"avx512", true, false, nullptr, nullptr, product, finish_rows<uint8_t>,
+                            finish_rows<int16_t>, quotients, magnitudes};
 
 }  // namespace
 

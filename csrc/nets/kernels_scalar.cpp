@@ -34,7 +34,8 @@ void product(const Product& p, const void* rows, size_t row_bytes, int count, in
 }  // namespace
 
 const Kernels* scalar_kernels() {
-  static const Kernels table = {"scalar", false, false, nullptr, nullptr, product, finish<uint8_t>, finish<int16_t>};
+  static const Kernels table = {"scalar", false, false, nullptr, nullptr, product, finish<uint8_t>, finish<int16_t>,
+                                quotients, magnitudes};
   return &table;
 }
 

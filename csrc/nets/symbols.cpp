@@ -39,6 +39,13 @@ void flags_of(const int16_t* symbols, size_t n, const Groups& groups, uint8_t* f
   }
 }
 
+void first_guess(const float* coefficients, size_t n, float rounding, int16_t* symbols) {
+  for (size_t i = 0; i < n; ++i) {
+    const int32_t magnitude = static_cast<int32_t>(std::abs(coefficients[i]) + rounding);  // of positive numbers, the floor
+    symbols[i] = static_cast<int16_t>(coefficients[i] < 0.0f ? -magnitude : magnitude);
+  }
+}
+
 namespace {
 
 // Bits of a value whose magnitude the table has, or which is escaped: then as many more as Exp-Golomb needs.

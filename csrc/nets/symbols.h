@@ -32,6 +32,9 @@ struct Groups {
 // [n][groups] of 0 and 1: whether a group or a later one of the same kind of plane holds anything.
 void flags_of(const int16_t* symbols, size_t n, const Groups& groups, uint8_t* flags);
 
+// sign(c) * floor(|c| + rounding), for |c| < 2^15.
+void first_guess(const float* coefficients, size_t n, float rounding, int16_t* symbols);
+
 // Bits of magnitudes 0..reach and of the escape, for each index: [64][reach + 2].
 struct BitsTable {
   const float* bits;

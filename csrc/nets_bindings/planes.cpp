@@ -98,15 +98,26 @@ int positions_of(const py::array& coefficients) {
   return static_cast<int>(coefficients.shape(0) * coefficients.shape(1));
 }
 
+Array<float> in_steps(const Array<int32_t>& coefficients, const Array<double>& dividers, int threads) {
+  const int n = positions_of(coefficients);
+  require(dividers.ndim() == 1 && dividers.shape(0) == nets::kCoefficients, "there must be one number a channel");
+  Array<float> out = like<float>(coefficients);
+  float* to = out.mutable_data();
+  py::gil_scoped_release release;
+  nets::in_steps(coefficients.data(), n, dividers.data(), to, threads);
+  return out;
+}
+
 Array<uint8_t> magnitudes(const Array<int32_t>& coefficients, const Array<int32_t>& dividers,
-                          const Array<uint8_t>& table, int threads) {
+                          const Array<uint8_t>& table, int threads, const std::string& simd) {
   const int n = positions_of(coefficients);
   check_channels(dividers, (1 << 10) + 1, 1 << 18);
   require(table.ndim() == 1 && table.size() >= 1 && table.size() <= (1 << 16), "the table is of a wrong size");
   Array<uint8_t> out = like<uint8_t>(coefficients);
+  const nets::Kernels& kernels = kernels_named(simd);
   uint8_t* to = out.mutable_data();
   py::gil_scoped_release release;
-  nets::magnitudes(coefficients.data(), n, dividers.data(), table.data(), static_cast<int>(table.size()), to, threads);
+  nets::magnitudes(kernels, coefficients.data(), n, dividers.data(), table.data(), static_cast<int>(table.size()), to, threads);
   return out;
 }
 
@@ -134,7 +145,7 @@ Array<uint8_t> displaced(const Array<uint8_t>& rows, const Array<int16_t>& vecto
 }
 
 void cell_inputs(const Planes& decoded, const Planes& predicted, int scale, int step, int high, Array<int8_t>& out,
-                 int threads) {
+                 int threads, const std::string& simd) {
   const nets::Picture a = picture_of(decoded, nets::kUnit), b = picture_of(predicted, nets::kUnit);
   require(a.height == b.height && a.width == b.width, "pictures of two sizes");
   require(out.ndim() == 3 && out.shape(0) * 4 == a.height && out.shape(1) * 4 == a.width &&
@@ -142,9 +153,10 @@ void cell_inputs(const Planes& decoded, const Planes& predicted, int scale, int 
           "inputs of a wrong shape");
   require(scale >= 1 && scale <= 512 && step >= 16 && step <= 4096 && high >= 1 && high <= 127 && threads >= 1,
           "an argument is out of range");
+  const nets::Kernels& kernels = kernels_named(simd);
   int8_t* to = out.mutable_data();
   py::gil_scoped_release release;
-  nets::cell_inputs(a, b, {scale, step, high}, to, static_cast<size_t>(out.shape(2)), threads);
+  nets::cell_inputs(kernels, a, b, {scale, step, high}, to, static_cast<size_t>(out.shape(2)), threads);
 }
 
 void correct(const Planes& decoded, const Array<int16_t>& corrections, int step, int shift, const Targets& targets,
@@ -191,6 +203,27 @@ std::unique_ptr<nets::Transform> make_transform(int size, const Array<int32_t>& 
       nets::TransformShifts{forward_shift, input_shift, {inverse_shifts.first, inverse_shifts.second}});
 }
 
+double squared_error(const Plane& a, const Plane& b) {
+  require(a.ndim() == 2 && b.ndim() == 2 && a.shape(0) == b.shape(0) && a.shape(1) == b.shape(1),
+          "planes of two shapes");
+  py::gil_scoped_release release;
+  return nets::squared_error(a.data(), b.data(), static_cast<size_t>(a.size()));
+}
+
+Plane where_filled(const Array<bool>& filled, const Plane& there, const Plane& elsewhere) {
+  require(filled.ndim() == 2 && filled.shape(0) >= 1 && filled.shape(1) >= 1 && there.ndim() == 2 &&
+              elsewhere.ndim() == 2 && there.shape(0) == elsewhere.shape(0) && there.shape(1) == elsewhere.shape(1),
+          "planes of two shapes");
+  const py::ssize_t unit = there.shape(1) / filled.shape(1);
+  require(there.shape(0) == unit * filled.shape(0) && there.shape(1) == unit * filled.shape(1),
+          "planes must be made of whole blocks");
+  Plane out = like<uint8_t>(there);
+  nets::where_filled(reinterpret_cast<const uint8_t*>(filled.data()), static_cast<int>(filled.shape(0)),
+                     static_cast<int>(filled.shape(1)), static_cast<int>(unit), there.data(), elsewhere.data(),
+                     out.mutable_data());
+  return out;
+}
+
 }  // namespace
 
 void bind_planes(py::module_& m) {
@@ -202,10 +235,15 @@ void bind_planes(py::module_& m) {
            py::arg("out").noconvert(), py::arg("threads"), py::arg("simd"))
       .def("inverse", &inverse, py::arg("symbols").noconvert(), py::arg("steps").noconvert(), py::arg("prediction"),
            py::arg("blocks").none(true), py::arg("out"), py::arg("threads"), py::arg("simd"));
+  m.def("in_steps", &in_steps, py::arg("coefficients").noconvert(), py::arg("dividers").noconvert(),
+        py::arg("threads"));
   m.def("magnitudes", &magnitudes, py::arg("coefficients").noconvert(), py::arg("dividers").noconvert(),
-        py::arg("table").noconvert(), py::arg("threads"));
+        py::arg("table").noconvert(), py::arg("threads"), py::arg("simd"));
   m.def("cell_inputs", &cell_inputs, py::arg("decoded"), py::arg("predicted"), py::arg("scale"), py::arg("step"),
-        py::arg("high"), py::arg("out").noconvert(), py::arg("threads"));
+        py::arg("high"), py::arg("out").noconvert(), py::arg("threads"), py::arg("simd"));
+  m.def("squared_error", &squared_error, py::arg("a").noconvert(), py::arg("b").noconvert());
+  m.def("where_filled", &where_filled, py::arg("filled").noconvert(), py::arg("there").noconvert(),
+        py::arg("elsewhere").noconvert());
   m.def("correct", &correct, py::arg("decoded"), py::arg("corrections").noconvert(), py::arg("step"), py::arg("shift"),
         py::arg("out"), py::arg("threads"));
   m.def("differences", &differences, py::arg("a").noconvert(), py::arg("b").noconvert());

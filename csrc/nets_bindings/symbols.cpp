@@ -97,9 +97,16 @@ py::tuple choose(const Array<float>& coefficients, const std::vector<Array<uint8
   return py::make_tuple(symbols, cost);
 }
 
+Array<int16_t> first_guess(const Array<float>& coefficients, float rounding) {
+  Array<int16_t> symbols = like<int16_t>(coefficients);
+  nets::first_guess(coefficients.data(), static_cast<size_t>(coefficients.size()), rounding, symbols.mutable_data());
+  return symbols;
+}
+
 }  // namespace
 
 void bind_symbols(py::module_& m) {
+  m.def("first_guess", &first_guess, py::arg("coefficients").noconvert(), py::arg("rounding"));
   m.def("place", &place, py::arg("values").noconvert(), py::arg("positions").noconvert(), py::arg("first"),
         py::arg("table").noconvert(), py::arg("symbols").noconvert(), py::arg("context").noconvert());
   m.def("take", &take, py::arg("symbols").noconvert(), py::arg("positions").noconvert(), py::arg("first"),

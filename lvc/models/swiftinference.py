@@ -225,7 +225,8 @@ class FilterInference:
         h, w = (n // 4 for n in decoded[0].shape)
         channels = 2 * CELL + SIZE_AUX + 3
         inputs = np.zeros((h, w, -(-channels // 4) * 4), np.int8)  # whole words are read faster
-        _nets.cell_inputs(decoded, predicted, 16 * swiftfilter._INPUT_SCALE, step, INPUT_MAX, inputs, self.threads)
+        _nets.cell_inputs(decoded, predicted, 16 * swiftfilter._INPUT_SCALE, step, INPUT_MAX, inputs, self.threads,
+                          default_simd())
         sizes, (rows, columns, own) = inputs[:, :, 2 * CELL : 2 * CELL + SIZE_AUX], range(channels - 3, channels)
         for i, j in np.ndindex(2, 2):
             sizes[i::2, j::2] = size_aux
