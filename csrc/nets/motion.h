@@ -8,18 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "coder.h"
 #include "layer.h"
 
 namespace lvc::nets {
-
-// An entropy coder that writes or reads.
-class Coder {
- public:
-  virtual ~Coder() = default;
-  // Code n integers under the distributions that the indices name, those of flags or of values. Writes `values` and
-  // gives them back; or reads, where `values` is null.
-  virtual void code(bool flags, const int32_t* values, const uint8_t* index, size_t n, int32_t* out) = 0;
-};
 
 // Features of n items, a row each, go through three layers: indices.
 struct Head {

@@ -39,6 +39,13 @@ void flags_of(const int16_t* symbols, size_t n, const Groups& groups, uint8_t* f
   }
 }
 
+void contexts(const int16_t* symbols, size_t n, const uint8_t* table, size_t size, uint8_t* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const size_t magnitude = static_cast<size_t>(std::abs(int32_t{symbols[i]}));
+    out[i] = magnitude == 0 ? table[0] : table[std::min(magnitude, size - 1)];
+  }
+}
+
 void first_guess(const float* coefficients, size_t n, float rounding, int16_t* symbols) {
   for (size_t i = 0; i < n; ++i) {
     const int32_t magnitude = static_cast<int32_t>(std::abs(coefficients[i]) + rounding);  // of positive numbers, the floor
@@ -101,7 +108,7 @@ size_t groups_to_keep(const float* cost, const float* empty, const float* set, c
 void choose(const float* coefficients, const std::vector<const uint8_t*>& index, const uint8_t* flag_index, size_t n,
             const Groups& groups, const BitsTable& values, const BitsTable& flags, const float* weights,
             int16_t* symbols, float* costs, int threads) {
-  constexpr size_t kRun = 64;
+  constexpr size_t kRun = 256;
   const size_t n_groups = std::min(groups.size(), kMaxGroups);
   parallel(static_cast<int>((n + kRun - 1) / kRun), threads, [&](int run) {
     for (size_t i = static_cast<size_t>(run) * kRun; i < std::min(n, (static_cast<size_t>(run) + 1) * kRun); ++i) {
@@ -115,8 +122,8 @@ void choose(const float* coefficients, const std::vector<const uint8_t*>& index,
           const float value = row[c], w = weights[c];
           const int table = index[k][i * (last - first) + c - first];
           const float zero = w * (value * value);
-          float best = 0.0f, best_cost = bits_of(values, table, 0.0f) + zero;
-          const float nearest = std::nearbyint(value);
+          float best = 0.0f, best_cost = values.bits[table * (values.reach + 2)] + zero;
+          const float nearest = std::abs(value) > 0.5f ? std::nearbyint(value) : 0.0f;  // most are near zero
           if (nearest != 0.0f)
             for (const float candidate : {nearest, nearest - (nearest > 0.0f ? 1.0f : -1.0f)}) {
               const float error = value - candidate;

@@ -32,6 +32,9 @@ struct Groups {
 // [n][groups] of 0 and 1: whether a group or a later one of the same kind of plane holds anything.
 void flags_of(const int16_t* symbols, size_t n, const Groups& groups, uint8_t* flags);
 
+// table[min(|symbol|, size - 1)] of n symbols.
+void contexts(const int16_t* symbols, size_t n, const uint8_t* table, size_t size, uint8_t* out);
+
 // sign(c) * floor(|c| + rounding), for |c| < 2^15.
 void first_guess(const float* coefficients, size_t n, float rounding, int16_t* symbols);
 

@@ -37,6 +37,7 @@ Array<T> like(const py::array& array) {
 void bind_layers(py::module_& m);
 void bind_planes(py::module_& m);
 void bind_symbols(py::module_& m);
+void bind_flags(py::module_& m);
 void bind_motion(py::module_& m);
 
 #endif  // LVC_NETS_BINDINGS_H

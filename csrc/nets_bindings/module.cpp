@@ -6,5 +6,6 @@ PYBIND11_MODULE(_nets, m) {
   bind_layers(m);
   bind_planes(m);
   bind_symbols(m);
+  bind_flags(m);
   bind_motion(m);
 }

@@ -97,6 +97,14 @@ py::tuple choose(const Array<float>& coefficients, const std::vector<Array<uint8
   return py::make_tuple(symbols, cost);
 }
 
+Array<uint8_t> contexts(const Array<int16_t>& symbols, const Array<uint8_t>& table) {
+  require(table.ndim() == 1 && table.size() >= 1, "a table of a wrong shape");
+  Array<uint8_t> out = like<uint8_t>(symbols);
+  nets::contexts(symbols.data(), static_cast<size_t>(symbols.size()), table.data(), static_cast<size_t>(table.size()),
+                 out.mutable_data());
+  return out;
+}
+
 Array<int16_t> first_guess(const Array<float>& coefficients, float rounding) {
   Array<int16_t> symbols = like<int16_t>(coefficients);
   nets::first_guess(coefficients.data(), static_cast<size_t>(coefficients.size()), rounding, symbols.mutable_data());
@@ -106,6 +114,7 @@ Array<int16_t> first_guess(const Array<float>& coefficients, float rounding) {
 }  // namespace
 
 void bind_symbols(py::module_& m) {
+  m.def("contexts", &contexts, py::arg("symbols").noconvert(), py::arg("table").noconvert());
   m.def("first_guess", &first_guess, py::arg("coefficients").noconvert(), py::arg("rounding"));
   m.def("place", &place, py::arg("values").noconvert(), py::arg("positions").noconvert(), py::arg("first"),
         py::arg("table").noconvert(), py::arg("symbols").noconvert(), py::arg("context").noconvert());

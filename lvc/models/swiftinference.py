@@ -15,11 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.scales import N_SCALES
-from lvc.entropy.symbols import DirectCoder, Integers
+from lvc.entropy.symbols import DirectCoder
 from lvc.models import swift, swiftfilter, swiftmotion, swiftsizes
-from lvc.models.swift import CONTEXT_MAX, GROUPS, HIDDEN_MAX, LUMA_GROUPS, N_FLAGS, SwiftEntropy
+from lvc.models.swift import CONTEXT_MAX, GROUPS, HIDDEN_MAX, LUMA_GROUPS, SwiftEntropy
 from lvc.models.swiftfilter import CELL, INPUT_MAX, SIZE_AUX, SwiftFilter
 from lvc.models.swiftmodel import SwiftModel
 from lvc.models.swiftmotion import SwiftMotion
@@ -59,11 +58,6 @@ class FrameContext:
     def shape(self) -> tuple[int, int]:
         h, w, _ = self.prediction.shape
         return h, w
-
-
-def _phases(h: int, w: int) -> list[Positions]:
-    """Linear positions of each pass of the flags."""
-    return [np.flatnonzero(phase.numpy()).astype(np.int32) for phase in swift._phases(h, w)]
 
 
 def _offset(table: QualityTable, quality: int) -> npt.NDArray[np.int32]:
@@ -112,7 +106,7 @@ class EntropyInference:
         h, w = context.shape
         trunk = self._run_trunk(context)
         flags = None if symbols is None else _nets.flags_of(symbols, _EDGES, _LUMA_GROUPS)
-        coded = self._flags(coder, flags, trunk, context.quality)
+        coded, _ = self._flags(coder, flags, trunk, context.quality)
         mixed = self._mix((trunk, 0), (coded, 0), threads=self.threads)
         result = np.zeros((h, w, COEFFICIENTS), np.int16)
         known = np.zeros((h, w, COEFFICIENTS), np.uint8)
@@ -127,19 +121,12 @@ class EntropyInference:
 
     def indices(self, symbols: Symbols, context: FrameContext) -> tuple[Bytes, list[Bytes]]:
         """What given symbols would be coded with: indices of flags (h, w, 6), and of each group (h, w, channels)."""
-        h, w = context.shape
         trunk = self._run_trunk(context)
-        flags = _nets.flags_of(symbols, _EDGES, _LUMA_GROUPS)
-        recorder = _FlagIndices()
-        coded = self._flags(recorder, flags, trunk, context.quality, recorder)
-        flag_index = np.empty((h * w, N_FLAGS), np.uint8)
-        for positions, index in zip(_phases(h, w), recorder.indices, strict=True):
-            flag_index[positions] = index.T
+        coded, flag_index = self._flags(None, _nets.flags_of(symbols, _EDGES, _LUMA_GROUPS), trunk, context.quality)
         mixed = self._mix((trunk, 0), (coded, 0), threads=self.threads)
-        known = swift.SYMBOL_CONTEXT[np.minimum(np.abs(symbols), len(swift.SYMBOL_CONTEXT) - 1)]
+        known = _nets.contexts(symbols, swift.SYMBOL_CONTEXT)
         base = _offset(self.model.base_index, context.quality)
-        return flag_index.reshape(h, w, N_FLAGS), [
-            self._group_index(k, context, mixed, known, base) for k in range(len(GROUPS))]
+        return flag_index, [self._group_index(k, context, mixed, known, base) for k in range(len(GROUPS))]
 
     def _run_trunk(self, context: FrameContext) -> Bytes:
         hidden = self._trunk[0]((context.prediction, 0), (context.former, 0), (context.aux, 0), threads=self.threads)
@@ -155,43 +142,18 @@ class EntropyInference:
                                      positions=positions, threads=self.threads)
         return self._group_heads[k]((hidden, 0), offset=base[a:b], planar=planar, threads=self.threads)
 
-    def _flags(self, coder: DirectCoder, flags: Bytes | None, trunk: Bytes, quality: int,
-               recorder: _FlagIndices | None = None) -> Bytes:
-        """Code the flags; returns them, and a channel of what is done, as inputs: uint8 (h, w, 7), 0 or 63."""
-        h, w, _ = trunk.shape
-        coded = np.zeros((h, w, N_FLAGS + 1), np.uint8)
-        flat = coded.reshape(h * w, -1)
-        given = None if flags is None else flags.reshape(h * w, -1)
-        for p, positions in enumerate(_phases(h, w)):
-            sources = [(trunk, 0), (coded, 0)][: 1 + (p > 0)]
-            hidden = self._flag_nets[p](*sources, positions=positions, threads=self.threads)
-            index = self._flag_heads[p]((hidden, 0), offset=_offset(self.model.flag_base[p], quality), planar=True,
-                                        threads=self.threads)
-            if recorder is not None:
-                recorder.indices.append(index)
-            here = np.zeros((N_FLAGS + 1, len(positions)), np.uint8)
-            values = None if given is None else given[positions].T
-            for k in range(N_FLAGS):
-                if k in (0, _LUMA_GROUPS):
-                    where = np.arange(len(positions))
-                else:
-                    where = np.flatnonzero(here[k - 1])
-                wanted = None if values is None else values[k][where].astype(np.int16)
-                here[k][where] = coder.code(wanted, index[k][where], self.model.flag_distribution) != 0
-            here[N_FLAGS] = 1
-            flat[positions] = here.T * np.uint8(CONTEXT_MAX)
+    def _flags(self, coder: DirectCoder | None, flags: Bytes | None, trunk: Bytes, quality: int) -> tuple[Bytes, Bytes]:
+        """Code the flags, or take them as they are without a coder.
+
+        Returns:
+            They, and a channel of what is done, as inputs: uint8 (h, w, 7), 0 or 63. Their indices: uint8 (h, w, 6).
+        """
+        offsets = np.stack([_offset(table, quality) for table in self.model.flag_base])
+        coded: tuple[Bytes, Bytes] = _nets.code_flags(
+            None if coder is None else coder.code, self.model.flag_distribution,
+            tuple(net.native for net in self._flag_nets), tuple(head.native for head in self._flag_heads), offsets,
+            trunk, flags, self.threads, default_simd())
         return coded
-
-
-class _FlagIndices:
-    """A coder that codes nothing; keeps the indices of each pass of the flags, (6, n)."""
-
-    def __init__(self) -> None:
-        self.indices: list[Bytes] = []
-
-    def code(self, values: Integers | None, index: Bytes, distribution: TableDistribution) -> Integers:
-        assert values is not None
-        return values
 
 
 class FilterInference:
