@@ -23,11 +23,11 @@ std::vector<uint8_t> indices(const FlagCall& call, size_t pass, const std::vecto
   const int n = static_cast<int>(positions.size());
   const Source sources[2] = {{call.trunk, static_cast<size_t>(net.source_channels(0))}, {call.coded, kFlagInputs}};
   std::vector<uint8_t> hidden(positions.size() * static_cast<size_t>(net.outputs()));
-  net.run(*call.kernels, {call.height, call.width, positions.data(), n, sources, nullptr, nullptr, hidden.data(),
+  net.run(*call.kernels, {call.height, call.width, positions.data(), nullptr, n, sources, nullptr, nullptr, hidden.data(),
                           false, call.threads});
   std::vector<uint8_t> index(positions.size() * kFlags);
   const Source source{hidden.data(), static_cast<size_t>(net.outputs())};
-  head.run(*call.kernels, {1, n, nullptr, n, &source, call.offsets[pass], nullptr, index.data(), true, call.threads});
+  head.run(*call.kernels, {1, n, nullptr, nullptr, n, &source, call.offsets[pass], nullptr, index.data(), true, call.threads});
   return index;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include "parallel.h"
 #include "rows.h"
@@ -199,7 +200,8 @@ void Layer::tile(const Kernels& kernels, const Call& call, int first, int count,
 
 void Layer::run(const Kernels& kernels, const Call& call) const {
   const bool rows = call.positions == nullptr &&
-                    std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.kernel == 3; });
+                    (call.wanted != nullptr ||
+                     std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.kernel == 3; }));
   const int n = rows ? call.height : call.n, step = rows ? kStrip : kTile * kTiles;
   parallel((n + step - 1) / step, call.threads, [&](int run) {
     Scratch scratch;
@@ -218,9 +220,25 @@ void Layer::run(const Kernels& kernels, const Call& call) const {
   });
 }
 
+// Results of zero.
+void Layer::empty(const Call& call, int first, int n) const {
+  const size_t size = output_ == Output::kUint8 ? 1 : 2, n_out = static_cast<size_t>(outputs_);
+  const size_t step = call.planar ? static_cast<size_t>(call.n) : 1, length = static_cast<size_t>(n);
+  uint8_t* const out = static_cast<uint8_t*>(call.out);
+  for (size_t o = 0; o < (call.planar ? n_out : 1); ++o)
+    std::memset(out + (o * step + static_cast<size_t>(first) * (call.planar ? 1 : n_out)) * size, 0,
+                length * (call.planar ? 1 : n_out) * size);
+}
+
 // Whole rows of the picture, of which 3x3 convolutions share a copy with a border.
 void Layer::rows(const Kernels& kernels, const Call& call, int start, int end, std::vector<View>& views,
                  Scratch& scratch) const {
+  const uint8_t* const wanted = call.wanted;
+  if (wanted != nullptr) {
+    const int first = start * call.width, last = end * call.width;
+    empty(call, first, last - first);
+    if (std::find_if(wanted + first, wanted + last, [](uint8_t w) { return w != 0; }) == wanted + last) return;
+  }
   const Source* sources = call.sources;
   for (size_t i = 0; i < parts_.size(); sources += parts_[i++].sources.size())
     if (parts_[i].kernel == 3)
@@ -228,12 +246,23 @@ void Layer::rows(const Kernels& kernels, const Call& call, int start, int end, s
                                                                       scratch.inputs[i], views[i]);
   std::vector<View> here = views;
   for (int y = start; y < end; ++y)
-    for (int x = 0; x < call.width; x += kTile) {
+    for (int x = 0, count; x < call.width; x += count) {
+      const int at = y * call.width + x;
+      count = std::min(kTile, call.width - x);
+      if (wanted != nullptr) {
+        if (wanted[at] == 0) {
+          count = 1;
+          continue;
+        }
+        while (wanted[at + count - 1] == 0) --count;
+      }
       for (size_t i = 0; i < views.size(); ++i)
         if (views[i].data != nullptr)
           here[i].data = views[i].data + static_cast<size_t>(y - start) * views[i].piece_bytes +
                          static_cast<size_t>(x) * views[i].row_bytes;
-      tile(kernels, call, y * call.width + x, std::min(kTile, call.width - x), here, scratch);
+      tile(kernels, call, at, count, here, scratch);
+      for (int i = at; wanted != nullptr && i < at + count; ++i)
+        if (wanted[i] == 0) empty(call, i, 1);
     }
 }
 

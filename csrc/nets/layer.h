@@ -35,6 +35,8 @@ struct Call {
   int height, width;
   // Linear positions (y * width + x) to compute; null for all. Results are in their order.
   const int32_t* positions;
+  // Or where results are wanted [height][width], all others being zero; null for everywhere.
+  const uint8_t* wanted;
   int n;  // positions, or height * width
   const Source* sources;     // of all parts, one after the other
   const int32_t* offset;     // [outputs], added to the sum, or null
@@ -86,6 +88,7 @@ class Layer {
   template <typename T>
   static void strip(const Part& part, const Source* sources, const Call& call, int y, int n,
                     std::vector<uint8_t>& inputs, View& view);
+  void empty(const Call& call, int first, int n) const;
   void rows(const Kernels& kernels, const Call& call, int start, int end, std::vector<View>& views,
             Scratch& scratch) const;
   void tile(const Kernels& kernels, const Call& call, int first, int count, const std::vector<View>& strips,

@@ -16,7 +16,7 @@ std::vector<uint8_t> Head::indices(const std::vector<uint8_t>& features, size_t 
     const Source source{rows.data(), static_cast<size_t>(layer->source_channels(0))};
     const std::vector<int32_t> offsets(static_cast<size_t>(layer->outputs()), offset);
     std::vector<uint8_t> out(n * static_cast<size_t>(layer->outputs()));
-    layer->run(*kernels, {1, static_cast<int>(n), nullptr, static_cast<int>(n), &source,
+    layer->run(*kernels, {1, static_cast<int>(n), nullptr, nullptr, static_cast<int>(n), &source,
                           last ? offsets.data() : nullptr, nullptr, out.data(), last, 1});
     rows = std::move(out);
   }

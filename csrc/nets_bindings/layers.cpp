@@ -51,7 +51,8 @@ std::unique_ptr<nets::Layer> make_layer(int outputs, const std::vector<PartTuple
 // sources: arrays (height, width, channels) or (n, channels) of bytes, and the first channel of each.
 py::array run_layer(const nets::Layer& layer, const std::vector<std::pair<py::array, int>>& sources,
                     const std::optional<Array<int32_t>>& positions, const std::optional<Array<int32_t>>& offset,
-                    const std::optional<Array<uint8_t>>& residual, bool planar, int threads, const std::string& simd) {
+                    const std::optional<Array<uint8_t>>& residual, const std::optional<Array<bool>>& wanted,
+                    bool planar, int threads, const std::string& simd) {
   const nets::Kernels& kernels = kernels_named(simd);
   require(sources.size() == layer.sources() && !sources.empty(), "a wrong number of sources");
   require(threads >= 1, "threads must be at least 1");
@@ -83,6 +84,11 @@ py::array run_layer(const nets::Layer& layer, const std::vector<std::pair<py::ar
     call.positions = positions->data();
     for (int i = 0; i < call.n; ++i)
       require(call.positions[i] >= 0 && call.positions[i] < area, "a position is outside");
+  }
+  if (wanted) {
+    require(!positions && wanted->ndim() == 2 && wanted->shape(0) == call.height && wanted->shape(1) == call.width,
+            "what is wanted does not fit the sources");
+    call.wanted = reinterpret_cast<const uint8_t*>(wanted->data());
   }
   if (offset) {
     require(offset->ndim() == 1 && offset->shape(0) == layer.outputs(), "offsets of a wrong shape");
@@ -120,8 +126,8 @@ void bind_layers(py::module_& m) {
       .def(py::init(&make_layer), py::arg("outputs"), py::arg("parts"), py::arg("low"), py::arg("high"),
            py::arg("wide"))
       .def("run", &run_layer, py::arg("sources"), py::arg("positions").noconvert().none(true),
-           py::arg("offset").noconvert().none(true), py::arg("residual").noconvert().none(true), py::arg("planar"),
-           py::arg("threads"), py::arg("simd"));
+           py::arg("offset").noconvert().none(true), py::arg("residual").noconvert().none(true),
+           py::arg("wanted").noconvert().none(true), py::arg("planar"), py::arg("threads"), py::arg("simd"));
   m.def("has_simd", [](const std::string& name) { return nets::find_kernels(name.c_str()) != nullptr; },
         py::arg("name"));
 }

@@ -125,9 +125,10 @@ class InterCoder:
         def planes(area: int) -> Planes:
             if AREAS[area] == "none":
                 return decoded
-            if AREAS[area] == "all":
-                return network(decoded, frame.planes, _size_aux(sizes), frame.quality, frame.step)
-            return _mixed(filled_transforms(sizes, symbols.any(2)), planes(AREAS.index("all")), decoded)
+            filled = None if AREAS[area] == "all" else filled_transforms(sizes, symbols.any(2))
+            if filled is not None and current is not None:  # who tries all areas has it
+                return _mixed(filled, planes(AREAS.index("all")), decoded)
+            return network(decoded, frame.planes, _size_aux(sizes), frame.quality, frame.step, filled)
 
         best = None
         if current is not None:

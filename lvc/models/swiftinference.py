@@ -174,7 +174,8 @@ class FilterInference:
                 return value - 1
         return 2
 
-    def __call__(self, decoded: Planes, predicted: Planes, size_aux: Bytes, quality: int, step: int) -> Planes:
+    def __call__(self, decoded: Planes, predicted: Planes, size_aux: Bytes, quality: int, step: int,
+                 where: npt.NDArray[np.bool_] | None = None) -> Planes:
         """Planes after the filter, of whole blocks.
 
         Args:
@@ -183,6 +184,7 @@ class FilterInference:
             size_aux: (h, w, 3), the transforms (lvc.codecs.swiftframe.size_aux).
             quality: 0..63.
             step: of luma.
+            where: (h, w), the blocks to filter; all, if None. The others stay as they are.
         """
         h, w = (n // 4 for n in decoded[0].shape)
         channels = 2 * CELL + SIZE_AUX + 3
@@ -194,14 +196,26 @@ class FilterInference:
             sizes[i::2, j::2] = size_aux
         inputs[:, :, rows], inputs[:, :, columns] = np.arange(h)[:, None] % 2 * 64, np.arange(w) % 2 * 64
         inputs[:, :, own] = 2 * quality - MAX_QUALITY
-        hidden = self._start((inputs, 0), threads=self.threads)
+        # What each layer is wanted for: the last one's cells, and one cell more around them a layer of 3x3.
+        cells = None if where is None else where.repeat(2, 0).repeat(2, 1)
+        wanted = [cells]
+        for _ in self._middle:
+            wanted.append(None if wanted[-1] is None else _grown(wanted[-1]))
+        hidden = self._start((inputs, 0), wanted=wanted.pop(), threads=self.threads)
         for layer in self._middle:
-            hidden = layer((hidden, 0), residual=hidden, threads=self.threads)
-        corrections = self._end((hidden, 0), (inputs, 0), threads=self.threads)
+            hidden = layer((hidden, 0), residual=hidden, wanted=wanted.pop(), threads=self.threads)
+        corrections = self._end((hidden, 0), (inputs, 0), wanted=cells, threads=self.threads)
         y, u, v = decoded
         out = np.empty_like(y), np.empty_like(u), np.empty_like(v)
         _nets.correct(decoded, corrections, step, swiftfilter._OUTPUT_SHIFT, out, self.threads)
         return out
+
+
+def _grown(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Cells (h, w) and the eight around each."""
+    padded = np.pad(cells, 1)
+    rows = padded[:-2] | padded[1:-1] | padded[2:]
+    return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
 class SizesInference:
@@ -259,8 +273,8 @@ class SizesInference:
 
     def _sources(self, context: FrameContext, motion_sizes: Bytes, former_sizes: Bytes | None) -> npt.NDArray[np.int32]:
         """(h, w, .), of which the network sees means over squares."""
-        sums = self._sums.run([(context.prediction, 0), (context.former, 0)], None, None, None, False, self.threads,
-                              default_simd())
+        sums = self._sums.run([(context.prediction, 0), (context.former, 0)], None, None, None, None, False,
+                              self.threads, default_simd())
         former = np.zeros_like(motion_sizes) if former_sizes is None else former_sizes
         return np.concatenate((sums, context.aux[:, :, [1, 4, 5, 6]], motion_sizes[:, :, None], former[:, :, None]), 2,
                               dtype=np.int32)

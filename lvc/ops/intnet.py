@@ -102,7 +102,8 @@ class IntLayer:
                    int(convolution.high) if high is None else high, simd)
 
     def __call__(self, *sources: tuple[npt.NDArray[Any], int], positions: Positions | None = None,
-                 offset: npt.NDArray[np.int32] | None = None, residual: Bytes | None = None, planar: bool = False,
+                 offset: npt.NDArray[np.int32] | None = None, residual: Bytes | None = None,
+                 wanted: npt.NDArray[np.bool_] | None = None, planar: bool = False,
                  threads: int = 1) -> npt.NDArray[Any]:
         """Compute the layer.
 
@@ -112,9 +113,10 @@ class IntLayer:
             positions: linear positions y * w + x to compute; all, if None.
             offset: (outputs,), added to the sum.
             residual: uint8, of the results' shape, added to the sum.
+            wanted: bool (h, w), instead of positions: where to compute; results are zero elsewhere.
             planar: channels first in the result.
 
         Returns:
             (h, w, outputs), or (n, outputs) for positions; (outputs, ...) if planar.
         """
-        return self.native.run(sources, positions, offset, residual, planar, threads, self._simd)
+        return self.native.run(sources, positions, offset, residual, wanted, planar, threads, self._simd)
