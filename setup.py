@@ -99,8 +99,9 @@ setup(
         ),
         Pybind11Extension(
             "lvc._nets",
-            ["csrc/nets_bindings.cpp", *files("nets/*.cpp")],
-            depends=files("nets/*.h"),
+            [*files("nets_bindings/*.cpp"), *files("nets/*.cpp")],
+            include_dirs=["csrc"],
+            depends=[*files("nets_bindings/*.h"), *files("nets/*.h")],
             cxx_std=17,
             extra_link_args=[] if os.name == "nt" else ["-pthread"],
         ),

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #if defined(__clang__)
@@ -41,24 +42,27 @@ inline __m256i multiply_add(__m256i sum, __m256i inputs, __m256i weights) {
 
 // Both formats keep a group in four bytes.
 template <Format format>
-void product_of(const Product& p, const uint8_t* rows, size_t row_bytes, int32_t* total, bool add) {
-  const size_t step = 4 * static_cast<size_t>(p.outputs);
+void product_of(const Product& p, const uint8_t* rows, size_t row_bytes, int count, int32_t* total,
+                bool add) {
+  const size_t step = 4 * static_cast<size_t>(p.outputs), piece_weights = p.padded_groups() * step;
   const __m256i low = _mm256_set1_epi32(p.low), high = _mm256_set1_epi32(p.high);
   const __m256i multiplier = _mm256_set1_epi32(p.multiplier);
   const __m128i shift = _mm_cvtsi32_si128(p.shift);
   for (int first = 0; first < p.outputs; first += kOutputBlock)
-    for (int row = 0; row < kTile; row += kRows) {
+    for (int row = 0; row < count; row += kRows) {
       __m256i sum[kRows][2];
       const __m256i bias0 = load(p.bias + first), bias1 = load(p.bias + first + 8);
       for (int r = 0; r < kRows; ++r) sum[r][0] = bias0, sum[r][1] = bias1;
-      const uint8_t* x = rows + row * row_bytes;
-      const uint8_t* w = static_cast<const uint8_t*>(p.weights) + 4 * first;
-      for (size_t k = 0; k < p.groups; ++k, x += 4, w += step) {
-        const __m256i w0 = load(w), w1 = load(w + 32);
-        for (int r = 0; r < kRows; ++r) {
-          const __m256i inputs = pair_of(x + r * row_bytes);
-          sum[r][0] = multiply_add<format>(sum[r][0], inputs, w0);
-          sum[r][1] = multiply_add<format>(sum[r][1], inputs, w1);
+      for (size_t piece = 0; piece < static_cast<size_t>(p.pieces); ++piece) {
+        const uint8_t* x = rows + static_cast<size_t>(row) * row_bytes + piece * p.piece_bytes;
+        const uint8_t* w = static_cast<const uint8_t*>(p.weights) + piece * piece_weights + 4 * first;
+        for (size_t k = 0; k < p.groups; ++k, x += 4, w += step) {
+          const __m256i w0 = load(w), w1 = load(w + 32);
+          for (int r = 0; r < kRows; ++r) {
+            const __m256i inputs = pair_of(x + r * row_bytes);
+            sum[r][0] = multiply_add<format>(sum[r][0], inputs, w0);
+            sum[r][1] = multiply_add<format>(sum[r][1], inputs, w1);
+          }
         }
       }
       for (int r = 0; r < kRows; ++r)
@@ -71,12 +75,13 @@ void product_of(const Product& p, const uint8_t* rows, size_t row_bytes, int32_t
     }
 }
 
-void product(const Product& p, const void* rows, size_t row_bytes, int32_t* total, bool add) {
+void product(const Product& p, const void* rows, size_t row_bytes, int count, int32_t* total, bool add) {
   const auto function = p.format == Format::kBytes ? product_of<Format::kBytes> : product_of<Format::kWords>;
-  function(p, static_cast<const uint8_t*>(rows), row_bytes, total, add);
+  function(p, static_cast<const uint8_t*>(rows), row_bytes, count, total, add);
 }
 
-constexpr Kernels kTable = {"avx2", true, true, product, finish<uint8_t>, finish<int16_t>};
+constexpr Kernels kTable = {"avx2", true, true, nullptr, nullptr, product, finish<uint8_t>, finish<int16_t>,
+                                quotients, magnitudes};
 
 }  // namespace
 

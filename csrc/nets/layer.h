@@ -35,6 +35,8 @@ struct Call {
   int height, width;
   // Linear positions (y * width + x) to compute; null for all. Results are in their order.
   const int32_t* positions;
+  // Or where results are wanted [height][width], all others being zero; null for everywhere.
+  const uint8_t* wanted;
   int n;  // positions, or height * width
   const Source* sources;     // of all parts, one after the other
   const int32_t* offset;     // [outputs], added to the sum, or null
@@ -59,7 +61,8 @@ class Layer {
 
  private:
   struct Packed {
-    size_t groups = 0;
+    int pieces = 1;
+    size_t groups = 0;  // of a piece
     std::vector<uint8_t> weights;
     std::vector<int32_t> bias;
     bool exact = false;  // no pair of products leaves int16
@@ -73,11 +76,25 @@ class Layer {
     Packed bytes, words;
   };
   struct Scratch;
+  struct View;
+  using FinishFunction = void (*)(const Finish&, size_t);
 
   static Packed pack(const PartSpec& spec, int outputs, int padded, Format format);
-  void tile(const Kernels& kernels, const Call& call, int first, Scratch& scratch) const;
-  template <typename T, typename Finish>
-  void store(const Finish& finish, const Call& call, int first, int count, const int32_t* total, void* scratch) const;
+  static bool as_bytes(const Kernels& kernels, const Part& part);
+  static bool in_place(const Part& part, const Source& source, const Call& call, int first);
+  template <typename T>
+  static void gather(const Part& part, const Source* sources, const Call& call, int first, int count,
+                     std::vector<uint8_t>& inputs, View& view);
+  template <typename T>
+  static void strip(const Part& part, const Source* sources, const Call& call, int y, int n,
+                    std::vector<uint8_t>& inputs, View& view);
+  void empty(const Call& call, int first, int n) const;
+  void rows(const Kernels& kernels, const Call& call, int start, int end, std::vector<View>& views,
+            Scratch& scratch) const;
+  void tile(const Kernels& kernels, const Call& call, int first, int count, const std::vector<View>& strips,
+            Scratch& scratch) const;
+  template <typename T>
+  void store(FinishFunction finish, const Call& call, int first, int count, Scratch& scratch) const;
 
   int outputs_, padded_;
   int32_t low_, high_;

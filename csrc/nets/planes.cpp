@@ -1,7 +1,6 @@
 #include "planes.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -45,99 +44,135 @@ struct CellPlane {
 };
 constexpr CellPlane kCellPlanes[] = {{0, 0, 4}, {1, 16, 2}, {2, 20, 2}};
 
-// floor(x * scale / divider), limited, for |x * scale| < 2^26 and dividers of 2^9..2^19.
-class Quotient {
- public:
-  Quotient(int scale, int divider, int high)
-      : scale_(scale), high_(high), offset_(static_cast<int64_t>(high + 1) * divider),
-        reciprocal_(((uint64_t{1} << kShift) + static_cast<uint64_t>(divider) - 1) / static_cast<uint64_t>(divider)) {}
-
-  int8_t operator()(int x) const {
-    const int64_t shifted = std::clamp<int64_t>(static_cast<int64_t>(x) * scale_ + offset_, 0, 2 * offset_);
-    const int value = static_cast<int>(static_cast<uint64_t>(shifted) * reciprocal_ >> kShift) - high_ - 1;
-    return static_cast<int8_t>(std::clamp(value, -high_, high_));
-  }
-
- private:
-  // The error is less than 2 * offset / 2^kShift < 1 / divider, as 2 * 128 * divider^2 < 2^kShift; and the product,
-  // about 256 * 2^kShift, is less than 2^64.
-  static constexpr int kShift = 48;
-  int scale_, high_;
-  int64_t offset_;
-  uint64_t reciprocal_;
-};
-
-int cell_sum(const uint8_t* samples, ptrdiff_t stride, int side) {
-  int sum = 0;
+// A row of cells, each in one piece, out of the rows of a plane; and back.
+template <int side>
+void to_cells(const uint8_t* plane, int cols, uint8_t* cells) {
   for (int i = 0; i < side; ++i)
-    for (int j = 0; j < side; ++j) sum += samples[i * stride + j];
-  return sum;
+    for (int x = 0; x < cols; ++x)
+      std::memcpy(cells + (x * side + i) * side, plane + (i * cols + x) * side, side);
+}
+
+// One plane of cell_inputs, of cells of side x side samples.
+template <int side>
+void cell_inputs_of(const Kernels& kernels, const uint8_t* decoded, const uint8_t* predicted, int rows, int cols,
+                    const CellInputs& inputs, int8_t* out, size_t channels, int threads) {
+  constexpr int kArea = side * side, kCount = 9 * kArea;
+  const size_t n_cols = static_cast<size_t>(cols), n = n_cols * kArea;
+  const double detail_ratio = inputs.scale / static_cast<double>(kCount * inputs.step);
+  const double added_ratio = inputs.scale / static_cast<double>(inputs.step);
+  constexpr int kRun = 8;
+  parallel((rows + kRun - 1) / kRun, threads, [&](int run) {
+    std::vector<uint8_t> samples(n), others(n);
+    std::vector<int32_t> sums(3 * n_cols), around(n_cols + 2), values(n);
+    std::vector<int8_t> details(n), added(n);
+    // Sums of the cells of a row, in the place of that row among three.
+    const auto sum_row = [&](int y) {
+      const int row = std::clamp(y, 0, rows - 1);
+      to_cells<side>(decoded + static_cast<ptrdiff_t>(row) * cols * kArea, cols, samples.data());
+      int32_t* const to = sums.data() + static_cast<size_t>((y + 3) % 3) * n_cols;
+      for (size_t x = 0; x < n_cols; ++x) {
+        int32_t sum = 0;
+        for (int i = 0; i < kArea; ++i) sum += samples[x * kArea + static_cast<size_t>(i)];
+        to[x] = sum;
+      }
+    };
+    const int first = run * kRun;
+    sum_row(first - 1);
+    sum_row(first);
+    for (int y = first; y < std::min(rows, first + kRun); ++y) {
+      sum_row(y + 1);
+      for (size_t x = 0; x < n_cols; ++x) around[x + 1] = sums[x] + sums[n_cols + x] + sums[2 * n_cols + x];
+      around[0] = around[1];
+      around[n_cols + 1] = around[n_cols];
+      const ptrdiff_t at = static_cast<ptrdiff_t>(y) * cols * kArea;
+      to_cells<side>(decoded + at, cols, samples.data());
+      to_cells<side>(predicted + at, cols, others.data());
+      for (size_t x = 0; x < n_cols; ++x) {
+        const int32_t mean = around[x] + around[x + 1] + around[x + 2];
+        for (size_t i = x * kArea; i < (x + 1) * kArea; ++i) values[i] = samples[i] * kCount - mean;
+      }
+      kernels.quotients(values.data(), n, detail_ratio, inputs.high, details.data());
+      for (size_t i = 0; i < n; ++i) values[i] = samples[i] - others[i];
+      kernels.quotients(values.data(), n, added_ratio, inputs.high, added.data());
+      int8_t* to = out + static_cast<size_t>(y) * n_cols * channels;
+      for (size_t x = 0; x < n_cols; ++x, to += channels) {
+        std::memcpy(to, &details[x * kArea], kArea);
+        std::memcpy(to + kCell, &added[x * kArea], kArea);
+      }
+    }
+  });
+}
+
+// A row of cells of one plane, corrected.
+template <int side>
+void correct_row(const uint8_t* decoded, const int16_t* changes, int cols, int16_t* line, uint8_t* out) {
+  for (int i = 0; i < side; ++i) {
+    for (int x = 0; x < cols; ++x) std::memcpy(line + x * side, changes + x * kCell + i * side, 2 * side);
+    const ptrdiff_t first = static_cast<ptrdiff_t>(i) * cols * side;
+    for (int x = 0; x < cols * side; ++x)
+      out[first + x] = static_cast<uint8_t>(std::clamp(decoded[first + x] + line[x], 0, 255));
+  }
 }
 
 }  // namespace
 
-void cell_inputs(const Picture& decoded, const Picture& predicted, const CellInputs& inputs, int8_t* out,
-                 size_t channels, int threads) {
+void cell_inputs(const Kernels& kernels, const Picture& decoded, const Picture& predicted, const CellInputs& inputs,
+                 int8_t* out, size_t channels, int threads) {
   const int rows = decoded.height / 4, cols = decoded.width / 4;
-  std::array<int8_t, 511> added;
-  const Quotient quotient(inputs.scale, inputs.step, inputs.high);
-  for (int d = -255; d <= 255; ++d) added[static_cast<size_t>(d + 255)] = quotient(d);
-  for (const auto [plane, channel, side] : kCellPlanes) {
-    const ptrdiff_t stride = cols * side;
-    const int count = 9 * side * side;
-    const uint8_t *a = decoded.planes[plane], *b = predicted.planes[plane];
-    std::vector<int> sums(static_cast<size_t>(rows) * static_cast<size_t>(cols));
-    constexpr int kRun = 8;
-    const int runs = (rows + kRun - 1) / kRun;
-    parallel(runs, threads, [&, side = side](int run) {
-      for (int y = run * kRun; y < std::min(rows, (run + 1) * kRun); ++y)
-        for (int x = 0; x < cols; ++x)
-          sums[static_cast<size_t>(y * cols + x)] = cell_sum(a + y * side * stride + x * side, stride, side);
-    });
-    // Every quotient that there can be: far fewer than there are samples.
-    const Quotient quotient_of_sums(inputs.scale, count * inputs.step, inputs.high);
-    const int most = 255 * count;
-    std::vector<int8_t> details(2 * static_cast<size_t>(most) + 1);
-    for (int d = -most; d <= most; ++d) details[static_cast<size_t>(d + most)] = quotient_of_sums(d);
-    const int8_t* const detail = details.data() + most;
-    parallel(runs, threads, [&, side = side, channel = channel](int run) {
-      for (int y = run * kRun; y < std::min(rows, (run + 1) * kRun); ++y)
-        for (int x = 0; x < cols; ++x) {
-          int around = 0;
-          for (const int i : {std::max(y - 1, 0), y, std::min(y + 1, rows - 1)})
-            for (const int j : {std::max(x - 1, 0), x, std::min(x + 1, cols - 1)})
-              around += sums[static_cast<size_t>(i * cols + j)];
-          int8_t* to = out + static_cast<size_t>(y * cols + x) * channels + channel;
-          const ptrdiff_t first = y * side * stride + x * side;
-          for (int i = 0; i < side; ++i)
-            for (int j = 0; j < side; ++j, ++to) {
-              const ptrdiff_t at = first + i * stride + j;
-              to[0] = detail[a[at] * count - around];
-              to[kCell] = added[static_cast<size_t>(a[at] - b[at] + 255)];
-            }
-        }
-    });
-  }
+  for (const auto [plane, channel, side] : kCellPlanes)
+    (side == 4 ? cell_inputs_of<4> : cell_inputs_of<2>)(kernels, decoded.planes[plane], predicted.planes[plane], rows,
+                                                        cols, inputs, out + channel, channels, threads);
 }
 
 void correct(const Picture& decoded, const int16_t* corrections, int step, int shift, uint8_t* const out[3],
              int threads) {
   const int rows = decoded.height / 4, cols = decoded.width / 4;
   const int32_t half = 1 << (shift - 1);
-  parallel(rows, threads, [&](int y) {
-    for (const auto [plane, channel, side] : kCellPlanes) {
-      const ptrdiff_t stride = cols * side;
-      for (int x = 0; x < cols; ++x) {
-        const int16_t* correction = corrections + (static_cast<ptrdiff_t>(y) * cols + x) * kCell + channel;
-        for (int i = 0; i < side; ++i)
-          for (int j = 0; j < side; ++j) {
-            const ptrdiff_t at = (y * side + i) * stride + x * side + j;
-            const int change = (*correction++ * step + half) >> shift;
-            out[plane][at] = static_cast<uint8_t>(std::clamp(decoded.planes[plane][at] + change, 0, 255));
-          }
+  constexpr int kRun = 8;
+  parallel((rows + kRun - 1) / kRun, threads, [&](int run) {
+    const size_t n = static_cast<size_t>(cols) * kCell;
+    std::vector<int16_t> changes(n), line(4 * static_cast<size_t>(cols));
+    for (int y = run * kRun; y < std::min(rows, (run + 1) * kRun); ++y) {
+      const int16_t* const correction = corrections + static_cast<size_t>(y) * n;
+      // Beyond 255 they all do the same.
+      for (size_t i = 0; i < n; ++i)
+        changes[i] = static_cast<int16_t>(std::clamp((correction[i] * step + half) >> shift, -256, 256));
+      for (const auto [plane, channel, side] : kCellPlanes) {
+        const ptrdiff_t at = static_cast<ptrdiff_t>(y) * cols * side * side;
+        (side == 4 ? correct_row<4> : correct_row<2>)(decoded.planes[plane] + at, changes.data() + channel, cols,
+                                                      line.data(), out[plane] + at);
       }
     }
   });
+}
+
+double squared_error(const uint8_t* a, const uint8_t* b, size_t n) {
+  uint64_t sum = 0;
+  constexpr size_t kRun = 1 << 12;  // whose sum fits 32 bits
+  for (size_t first = 0; first < n; first += kRun) {
+    uint32_t part = 0;
+    for (size_t i = first; i < std::min(n, first + kRun); ++i) {
+      const int32_t d = a[i] - b[i];
+      part += static_cast<uint32_t>(d * d);
+    }
+    sum += part;
+  }
+  return static_cast<double>(sum);
+}
+
+void where_filled(const uint8_t* filled, int rows, int cols, int unit, const uint8_t* there, const uint8_t* elsewhere,
+                  uint8_t* out) {
+  const ptrdiff_t width = static_cast<ptrdiff_t>(cols) * unit;
+  for (int y = 0; y < rows; ++y)
+    for (int x = 0, next; x < cols; x = next) {
+      const bool mine = filled[y * cols + x] != 0;
+      for (next = x + 1; next < cols && (filled[y * cols + next] != 0) == mine;) ++next;
+      const uint8_t* const from = mine ? there : elsewhere;
+      for (int i = 0; i < unit; ++i) {
+        const ptrdiff_t at = (static_cast<ptrdiff_t>(y) * unit + i) * width + static_cast<ptrdiff_t>(x) * unit;
+        std::memcpy(out + at, from + at, static_cast<size_t>((next - x) * unit));
+      }
+    }
 }
 
 }  // namespace lvc::nets

@@ -27,12 +27,19 @@ struct CellInputs {
 
 // For each cell its samples less the mean of the 3x3 cells around, then decoded less predicted samples, to the first
 // 2 * kCell of `channels` bytes: [height / 4][width / 4][channels].
-void cell_inputs(const Picture& decoded, const Picture& predicted, const CellInputs& inputs, int8_t* out,
-                 size_t channels, int threads);
+void cell_inputs(const Kernels& kernels, const Picture& decoded, const Picture& predicted, const CellInputs& inputs,
+                 int8_t* out, size_t channels, int threads);
 
 // clamp(sample + floor(correction * step / 2^shift + 1/2), 0, 255); corrections [height / 4][width / 4][kCell].
 void correct(const Picture& decoded, const int16_t* corrections, int step, int shift, uint8_t* const out[3],
              int threads);
+
+// Sum of squared differences of n samples.
+double squared_error(const uint8_t* a, const uint8_t* b, size_t n);
+
+// Samples of `there` in the blocks of unit x unit samples that are filled [rows][cols], of `elsewhere` in the others.
+void where_filled(const uint8_t* filled, int rows, int cols, int unit, const uint8_t* there, const uint8_t* elsewhere,
+                  uint8_t* out);
 
 }  // namespace lvc::nets
 

@@ -39,6 +39,20 @@ void flags_of(const int16_t* symbols, size_t n, const Groups& groups, uint8_t* f
   }
 }
 
+void contexts(const int16_t* symbols, size_t n, const uint8_t* table, size_t size, uint8_t* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const size_t magnitude = static_cast<size_t>(std::abs(int32_t{symbols[i]}));
+    out[i] = magnitude == 0 ? table[0] : table[std::min(magnitude, size - 1)];
+  }
+}
+
+void first_guess(const float* coefficients, size_t n, float rounding, int16_t* symbols) {
+  for (size_t i = 0; i < n; ++i) {
+    const int32_t magnitude = static_cast<int32_t>(std::abs(coefficients[i]) + rounding);  // of positive numbers, the floor
+    symbols[i] = static_cast<int16_t>(coefficients[i] < 0.0f ? -magnitude : magnitude);
+  }
+}
+
 namespace {
 
 // Bits of a value whose magnitude the table has, or which is escaped: then as many more as Exp-Golomb needs.
@@ -94,7 +108,7 @@ size_t groups_to_keep(const float* cost, const float* empty, const float* set, c
 void choose(const float* coefficients, const std::vector<const uint8_t*>& index, const uint8_t* flag_index, size_t n,
             const Groups& groups, const BitsTable& values, const BitsTable& flags, const float* weights,
             int16_t* symbols, float* costs, int threads) {
-  constexpr size_t kRun = 64;
+  constexpr size_t kRun = 256;
   const size_t n_groups = std::min(groups.size(), kMaxGroups);
   parallel(static_cast<int>((n + kRun - 1) / kRun), threads, [&](int run) {
     for (size_t i = static_cast<size_t>(run) * kRun; i < std::min(n, (static_cast<size_t>(run) + 1) * kRun); ++i) {
@@ -108,8 +122,8 @@ void choose(const float* coefficients, const std::vector<const uint8_t*>& index,
           const float value = row[c], w = weights[c];
           const int table = index[k][i * (last - first) + c - first];
           const float zero = w * (value * value);
-          float best = 0.0f, best_cost = bits_of(values, table, 0.0f) + zero;
-          const float nearest = std::nearbyint(value);
+          float best = 0.0f, best_cost = values.bits[table * (values.reach + 2)] + zero;
+          const float nearest = std::abs(value) > 0.5f ? std::nearbyint(value) : 0.0f;  // most are near zero
           if (nearest != 0.0f)
             for (const float candidate : {nearest, nearest - (nearest > 0.0f ? 1.0f : -1.0f)}) {
               const float error = value - candidate;
@@ -136,77 +150,6 @@ void choose(const float* coefficients, const std::vector<const uint8_t*>& index,
       }
     }
   });
-}
-
-namespace {
-
-struct Vector {
-  int32_t x, y;
-  bool operator==(const Vector& other) const { return x == other.x && y == other.y; }
-};
-
-int32_t median(std::array<int32_t, kCandidates>& v, size_t count) {
-  if (count == 0) return 0;
-  std::sort(v.begin(), v.begin() + static_cast<ptrdiff_t>(count));
-  return v[(count - 1) / 2];
-}
-
-}  // namespace
-
-void vector_features(const VectorCall& call) {
-  const size_t area = static_cast<size_t>(call.height) * static_cast<size_t>(call.width);
-  const size_t n_features = 3 * kCandidates + static_cast<size_t>(call.levels) + 2;
-  const auto log_of = [&](int32_t x) {
-    return call.log_table[std::min(static_cast<size_t>(std::abs(x)), call.log_size - 1)];
-  };
-  for (size_t i = 0; i < call.n; ++i) {
-    const int y = call.ys[i], x = call.xs[i];
-    std::array<Vector, kCandidates> vectors{};
-    std::array<bool, kCandidates> there{}, fresh{};
-    for (size_t k = 0; k < call.offsets.size(); ++k) {
-      const int row = y + call.offsets[k].first, col = x + call.offsets[k].second;
-      if (row < 0 || row >= call.height || col < 0 || col >= call.width) continue;
-      const size_t at = static_cast<size_t>(row) * static_cast<size_t>(call.width) + static_cast<size_t>(col);
-      if (call.known[at] == 0) continue;
-      vectors[k + 1] = {call.field[at], call.field[area + at]};
-      there[k + 1] = true;
-    }
-    const size_t own = static_cast<size_t>(y) * static_cast<size_t>(call.width) + static_cast<size_t>(x);
-    if (call.former != nullptr) {
-      vectors.back() = {call.former[own], call.former[area + own]};
-      there.back() = true;
-    }
-    std::array<int32_t, kCandidates> xs{}, ys{};
-    size_t count = 0;
-    for (size_t k = 1; k < kCandidates; ++k)
-      if (there[k]) {
-        xs[count] = vectors[k].x;
-        ys[count++] = vectors[k].y;
-      }
-    vectors[0] = {median(xs, count), median(ys, count)};
-    there[0] = true;
-    uint8_t* features = call.features + i * n_features;
-    std::fill(features, features + n_features, uint8_t{0});
-    for (size_t k = 0; k < kCandidates; ++k) {
-      call.candidates[2 * k * call.n + i] = vectors[k].x;
-      call.candidates[(2 * k + 1) * call.n + i] = vectors[k].y;
-      fresh[k] = there[k];
-      int votes = 0;
-      for (size_t j = 0; there[k] && j < kCandidates; ++j)
-        if (there[j] && vectors[j] == vectors[k]) {
-          ++votes;
-          fresh[k] &= j >= k;
-        }
-      call.fresh[k * call.n + i] = fresh[k];
-      if (!there[k]) continue;
-      features[k] = log_of(vectors[k].x - vectors[0].x);
-      features[kCandidates + k] = log_of(vectors[k].y - vectors[0].y);
-      features[2 * kCandidates + k] = static_cast<uint8_t>(fresh[k] ? 9 * votes : 0);
-    }
-    features[3 * kCandidates + static_cast<size_t>(call.level)] = 63;
-    features[n_features - 2] = std::max(log_of(vectors[0].x), log_of(vectors[0].y));
-    features[n_features - 1] = static_cast<uint8_t>(call.quality);
-  }
 }
 
 }  // namespace lvc::nets

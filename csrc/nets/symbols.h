@@ -32,6 +32,12 @@ struct Groups {
 // [n][groups] of 0 and 1: whether a group or a later one of the same kind of plane holds anything.
 void flags_of(const int16_t* symbols, size_t n, const Groups& groups, uint8_t* flags);
 
+// table[min(|symbol|, size - 1)] of n symbols.
+void contexts(const int16_t* symbols, size_t n, const uint8_t* table, size_t size, uint8_t* out);
+
+// sign(c) * floor(|c| + rounding), for |c| < 2^15.
+void first_guess(const float* coefficients, size_t n, float rounding, int16_t* symbols);
+
 // Bits of magnitudes 0..reach and of the escape, for each index: [64][reach + 2].
 struct BitsTable {
   const float* bits;
@@ -45,25 +51,6 @@ struct BitsTable {
 void choose(const float* coefficients, const std::vector<const uint8_t*>& index, const uint8_t* flag_index, size_t n,
             const Groups& groups, const BitsTable& values, const BitsTable& flags, const float* weights,
             int16_t* symbols, float* cost, int threads);
-
-// Candidates for the vectors of n squares and what a network sees of them (lvc.models.swiftmotion).
-struct VectorCall {
-  int height, width;
-  const int32_t* field;   // [2][height][width]
-  const uint8_t* known;   // [height][width]
-  const int16_t* former;  // [2][height][width] or null
-  size_t n;
-  const int32_t *ys, *xs;
-  std::vector<std::pair<int, int>> offsets;  // at most kCandidates - 2
-  int level, levels, quality;
-  const uint8_t* log_table;  // of magnitudes, [log_size]
-  size_t log_size;
-  int32_t* candidates;  // [kCandidates][2][n]
-  uint8_t* fresh;       // [kCandidates][n]
-  uint8_t* features;    // [n][3 * kCandidates + levels + 2]
-};
-constexpr size_t kCandidates = 7;
-void vector_features(const VectorCall& call);
 
 }  // namespace lvc::nets
 

@@ -4,6 +4,7 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 
 #include "parallel.h"
 
@@ -13,7 +14,37 @@ namespace {
 
 constexpr int kMaxSize = 64;
 // Squares that are transformed together: their lines are whole tiles.
-constexpr int kBatch = 3;
+constexpr int kBatch = 6;
+
+// A line of samples, less others if there are any.
+inline void difference(const uint8_t* a, const uint8_t* b, int n, int16_t* out) {
+  if (b == nullptr)
+    for (int j = 0; j < n; ++j) out[j] = a[j];
+  else
+    for (int j = 0; j < n; ++j) out[j] = static_cast<int16_t>(a[j] - b[j]);
+}
+
+inline void add(const uint8_t* prediction, const int32_t* residual, int n, uint8_t* out) {
+  for (int j = 0; j < n; ++j) out[j] = static_cast<uint8_t>(std::clamp(prediction[j] + residual[j], 0, 255));
+}
+
+// Squares of n x n sums, lines `padded` apart -> lines of their columns.
+template <int n>
+void transpose(const int32_t* sums, int squares, int padded, int16_t* lines) {
+  for (int q = 0; q < squares; ++q, sums += n * padded, lines += n * n)
+    for (int l = 0; l < n; ++l)
+      for (int i = 0; i < n; ++i) lines[l * n + i] = static_cast<int16_t>(sums[i * padded + l]);
+}
+
+// Calls work with the side of a square as a constant: it tells how long the inner loops are.
+template <typename Work>
+void by_side(int side, const Work& work) {
+  if (side == 4) work(std::integral_constant<int, 4>{});
+  if (side == 8) work(std::integral_constant<int, 8>{});
+  if (side == 16) work(std::integral_constant<int, 16>{});
+  if (side == 32) work(std::integral_constant<int, 32>{});
+  if (side == 64) work(std::integral_constant<int, 64>{});
+}
 
 int32_t round_shift(int32_t x, int shift) { return shift == 0 ? x : (x + (1 << (shift - 1))) >> shift; }
 
@@ -26,7 +57,7 @@ struct Transform::Batch {
   std::vector<int32_t> sums;       // [square][plane][line][padded]
 
   explicit Batch(const Part& part) {
-    const size_t n = static_cast<size_t>(kBatch * part.planes * part.side);
+    const size_t n = static_cast<size_t>(kBatch * part.planes * part.side) + kTile;  // products round up to tiles
     lines.assign(n * static_cast<size_t>(part.side), 0);
     sums.assign(n * static_cast<size_t>(part.basis.padded), 0);
   }
@@ -71,10 +102,11 @@ void Transform::lines(const Kernels& kernels, const Matrix& m, const int16_t* ro
                       int32_t* out) {
   int32_t bias[kMaxSize];
   std::fill(bias, bias + m.padded, shift == 0 ? 0 : 1 << (shift - 1));
-  const Product product{Format::kWords,          static_cast<size_t>(m.n / 2), m.padded, m.weights.data(), bias, shift,
+  const Product product{Format::kWords, 1, 0, static_cast<size_t>(m.n / 2), m.padded, m.weights.data(), bias, shift,
                         clip ? INT16_MIN : INT_MIN, clip ? INT16_MAX : INT_MAX, 1};
   for (int first = 0; first < count; first += kTile)
-    kernels.product(product, rows + first * m.n, 2 * static_cast<size_t>(m.n), out + first * m.padded, false);
+    kernels.product(product, rows + first * m.n, 2 * static_cast<size_t>(m.n), std::min(kTile, count - first),
+                    out + first * m.padded, false);
 }
 
 template <typename Work>
@@ -94,33 +126,29 @@ void Transform::squares(const Picture& picture, const int32_t* blocks, int n, in
   });
 }
 
+template <int n>
 void Transform::flush_forward(const Kernels& kernels, const Picture& picture, const Picture* minus, const Part& part,
                               Batch& batch, int32_t* out) const {
   if (batch.count == 0) return;
-  const int n = part.side, padded = part.basis.padded, chroma = part.planes == 2;
+  const int padded = part.basis.padded, chroma = part.planes == 2;
   const int height = picture.height >> chroma, width = picture.width >> chroma;
   int16_t* line = batch.lines.data();
   for (int s = 0; s < batch.count; ++s)
     for (int p = chroma; p < chroma + part.planes; ++p)
       for (int i = 0; i < n; ++i, line += n) {
         const int y = std::min(batch.rows[s] * part.unit + i, height - 1), x = batch.cols[s] * part.unit;
-        const int inside = std::min(n, width - x);
-        const uint8_t* a = picture.planes[p] + static_cast<ptrdiff_t>(y) * width + x;
-        if (minus != nullptr) {
-          const uint8_t* b = minus->planes[p] + static_cast<ptrdiff_t>(y) * width + x;
-          for (int j = 0; j < inside; ++j) line[j] = static_cast<int16_t>(a[j] - b[j]);
+        const ptrdiff_t at = static_cast<ptrdiff_t>(y) * width + x;
+        const uint8_t *a = picture.planes[p] + at, *b = minus == nullptr ? nullptr : minus->planes[p] + at;
+        if (x + n <= width) {
+          difference(a, b, n, line);
         } else {
-          for (int j = 0; j < inside; ++j) line[j] = a[j];
+          difference(a, b, width - x, line);
+          std::fill(line + (width - x), line + n, line[width - x - 1]);
         }
-        std::fill(line + inside, line + n, line[inside - 1]);
       }
-  const int count = kBatch * part.planes * n;
+  const int count = batch.count * part.planes * n;
   lines(kernels, part.basis, batch.lines.data(), count, shifts_.forward, true, batch.sums.data());
-  for (int q = 0; q < batch.count * part.planes; ++q)
-    for (int l = 0; l < n; ++l)
-      for (int i = 0; i < n; ++i)
-        batch.lines[static_cast<size_t>((q * n + l) * n + i)] =
-            static_cast<int16_t>(batch.sums[static_cast<size_t>((q * n + i) * padded + l)]);
+  transpose<n>(batch.sums.data(), batch.count * part.planes, padded, batch.lines.data());
   lines(kernels, part.basis, batch.lines.data(), count, 0, false, batch.sums.data());
   const int rows = picture.height / kUnit, cols = picture.width / kUnit;
   const int32_t* sum = batch.sums.data();
@@ -128,35 +156,35 @@ void Transform::flush_forward(const Kernels& kernels, const Picture& picture, co
     const Place* place = part.places.data();
     int32_t* const base = out + (static_cast<ptrdiff_t>(batch.rows[s]) * cols + batch.cols[s]) * kCoefficients;
     const bool whole = batch.rows[s] + factor() <= rows && batch.cols[s] + factor() <= cols;
-    for (int line_number = 0; line_number < part.planes * n; ++line_number, sum += padded)
-      for (int k = 0; k < n; ++k, ++place)
-        if (whole || (batch.rows[s] + place->row < rows && batch.cols[s] + place->col < cols))
-          base[(static_cast<ptrdiff_t>(place->row) * cols + place->col) * kCoefficients + place->channel] = sum[k];
+    for (int line_number = 0; line_number < part.planes * n; ++line_number, sum += padded, place += n)
+      for (int k = 0; k < n; ++k)
+        if (whole || (batch.rows[s] + place[k].row < rows && batch.cols[s] + place[k].col < cols))
+          base[place[k].offset(cols)] = sum[k];
   }
   batch.count = 0;
 }
 
 void Transform::forward(const Kernels& kernels, const Picture& picture, const Picture* minus, const int32_t* blocks,
                         int n, int32_t* out, int threads) const {
+  const auto flush = [&](const Part& part, Batch& batch) {
+    by_side(part.side, [&](auto side) { flush_forward<side>(kernels, picture, minus, part, batch, out); });
+  };
   squares(picture, blocks, n, threads, [&](const Part& part, Batch& batch, int row, int col, bool last) {
     batch.rows[batch.count] = row;
     batch.cols[batch.count++] = col;
-    if (batch.count == kBatch || last) flush_forward(kernels, picture, minus, part, batch, out);
+    if (batch.count == kBatch || last) flush(part, batch);
   });
 }
 
+template <int n>
 void Transform::flush_inverse(const Kernels& kernels, const Picture& prediction, const Part& part, Batch& batch,
                               uint8_t* const out[3]) const {
   if (batch.count == 0) return;
-  const int n = part.side, padded = part.basis.padded, chroma = part.planes == 2;
+  const int padded = part.basis.padded, chroma = part.planes == 2;
   const int height = prediction.height >> chroma, width = prediction.width >> chroma;
-  const int count = kBatch * part.planes * n;
+  const int count = batch.count * part.planes * n;
   lines(kernels, part.transposed, batch.lines.data(), count, shifts_.inverse[0], true, batch.sums.data());
-  for (int q = 0; q < batch.count * part.planes; ++q)
-    for (int y = 0; y < n; ++y)
-      for (int l = 0; l < n; ++l)
-        batch.lines[static_cast<size_t>((q * n + y) * n + l)] =
-            static_cast<int16_t>(batch.sums[static_cast<size_t>((q * n + l) * padded + y)]);
+  transpose<n>(batch.sums.data(), batch.count * part.planes, padded, batch.lines.data());
   lines(kernels, part.transposed, batch.lines.data(), count, shifts_.inverse[1], false, batch.sums.data());
   const int32_t* sum = batch.sums.data();
   for (int s = 0; s < batch.count; ++s)
@@ -165,9 +193,10 @@ void Transform::flush_inverse(const Kernels& kernels, const Picture& prediction,
         const int y = batch.rows[s] * part.unit + i, x = batch.cols[s] * part.unit;
         if (y >= height) continue;
         const ptrdiff_t at = static_cast<ptrdiff_t>(y) * width + x;
-        const int inside = std::min(n, width - x);
-        for (int j = 0; j < inside; ++j)
-          out[p][at + j] = static_cast<uint8_t>(std::clamp(prediction.planes[p][at + j] + sum[j], 0, 255));
+        if (x + n <= width)
+          add(prediction.planes[p] + at, sum, n, out[p] + at);
+        else
+          add(prediction.planes[p] + at, sum, width - x, out[p] + at);
       }
   batch.count = 0;
 }
@@ -176,21 +205,27 @@ void Transform::inverse(const Kernels& kernels, const int16_t* symbols, const in
                         const Picture& prediction, const int32_t* blocks, int n, uint8_t* const out[3],
                         int threads) const {
   const int rows = prediction.height / kUnit, cols = prediction.width / kUnit;
+  const auto flush = [&](const Part& part, Batch& batch) {
+    by_side(part.side, [&](auto side) { flush_inverse<side>(kernels, prediction, part, batch, out); });
+  };
   squares(prediction, blocks, n, threads, [&](const Part& part, Batch& batch, int row, int col, bool last) {
     const ptrdiff_t base = (static_cast<ptrdiff_t>(row) * cols + col) * kCoefficients;
     const size_t size = part.places.size();
     int16_t* line = batch.lines.data() + static_cast<size_t>(batch.count) * size;
     const bool whole = row + factor() <= rows && col + factor() <= cols;
-    bool filled = false;
+    int32_t any = 0;
     for (size_t i = 0; i < size; ++i) {
       const Place& place = part.places[i];
       int32_t value = 0;
-      if (whole || (row + place.row < rows && col + place.col < cols))
-        value = symbols[base + (static_cast<ptrdiff_t>(place.row) * cols + place.col) * kCoefficients + place.channel];
-      filled |= value != 0;
-      line[i] = static_cast<int16_t>(
-          std::clamp(round_shift(value * steps[place.channel], shifts_.input), INT16_MIN, INT16_MAX));
+      if (whole || (row + place.row < rows && col + place.col < cols)) value = symbols[base + place.offset(cols)];
+      any |= value;
+      line[i] = static_cast<int16_t>(value);
     }
+    // Most squares are empty, and of the others most symbols are.
+    const bool filled = any != 0;
+    for (size_t i = 0; filled && i < size; ++i)
+      line[i] = static_cast<int16_t>(std::clamp(round_shift(line[i] * steps[part.places[i].channel], shifts_.input),
+                                                INT16_MIN, INT16_MAX));
     if (filled) {
       batch.rows[batch.count] = row;
       batch.cols[batch.count++] = col;
@@ -204,25 +239,30 @@ void Transform::inverse(const Kernels& kernels, const int16_t* symbols, const in
           std::memcpy(out[p] + at, prediction.planes[p] + at, length);
         }
     }
-    if (batch.count == kBatch || last) flush_inverse(kernels, prediction, part, batch, out);
+    if (batch.count == kBatch || last) flush(part, batch);
   });
 }
 
-void magnitudes(const int32_t* coefficients, int n, const int32_t* dividers, const uint8_t* table, int size,
-                uint8_t* out, int threads) {
-  // floor(c / d) = c * ceil(2^46 / d) >> 46 where c < 2^28 and d <= 2^18: the error is less than c / 2^46 < 1 / d.
-  // The product is less than 2^64 where d > 2^10.
-  uint64_t reciprocals[kCoefficients];
-  for (int c = 0; c < kCoefficients; ++c)
-    reciprocals[c] = ((uint64_t{1} << 46) + static_cast<uint64_t>(dividers[c]) - 1) / static_cast<uint64_t>(dividers[c]);
+void in_steps(const int32_t* coefficients, int n, const double* dividers, float* out, int threads) {
   constexpr int kRun = 256;
   parallel((n + kRun - 1) / kRun, threads, [&](int run) {
     for (size_t i = static_cast<size_t>(run) * kRun; i < static_cast<size_t>(std::min(n, (run + 1) * kRun)); ++i)
-      for (size_t c = 0; c < kCoefficients; ++c) {
-        const uint64_t value = static_cast<uint64_t>(std::abs(coefficients[i * kCoefficients + c]));
-        const uint64_t place = std::min<uint64_t>(value * reciprocals[c] >> 46, static_cast<uint64_t>(size - 1));
-        out[i * kCoefficients + c] = table[place];
-      }
+      for (size_t c = 0; c < kCoefficients; ++c)
+        out[i * kCoefficients + c] = static_cast<float>(coefficients[i * kCoefficients + c] / dividers[c]);
+  });
+}
+
+void magnitudes(const Kernels& kernels, const int32_t* coefficients, int n, const int32_t* dividers,
+                const uint8_t* table, int size, uint8_t* out, int threads) {
+  double ratios[kCoefficients];
+  for (int c = 0; c < kCoefficients; ++c) ratios[c] = 1.0 / dividers[c];
+  constexpr int kRun = 256;
+  parallel((n + kRun - 1) / kRun, threads, [&](int run) {
+    int32_t places[kCoefficients];
+    for (size_t i = static_cast<size_t>(run) * kRun; i < static_cast<size_t>(std::min(n, (run + 1) * kRun)); ++i) {
+      kernels.magnitudes(coefficients + i * kCoefficients, kCoefficients, ratios, size - 1, places);
+      for (size_t c = 0; c < kCoefficients; ++c) out[i * kCoefficients + c] = table[places[c]];
+    }
   });
 }
 

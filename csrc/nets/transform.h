@@ -2,6 +2,7 @@
 #ifndef LVC_NETS_TRANSFORM_H
 #define LVC_NETS_TRANSFORM_H
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -54,6 +55,7 @@ class Transform {
   };
   struct Place {
     int row, col, channel;
+    ptrdiff_t offset(int cols) const { return (static_cast<ptrdiff_t>(row) * cols + col) * kCoefficients + channel; }
   };
   struct Part {  // luma, or both planes of chroma
     int planes, side, unit;
@@ -65,8 +67,10 @@ class Transform {
   static Matrix matrix(const int32_t* values, int n, bool transposed);
   static void lines(const Kernels& kernels, const Matrix& m, const int16_t* rows, int count, int shift, bool clip,
                     int32_t* out);
+  template <int n>
   void flush_forward(const Kernels& kernels, const Picture& picture, const Picture* minus, const Part& part,
                      Batch& batch, int32_t* out) const;
+  template <int n>
   void flush_inverse(const Kernels& kernels, const Picture& prediction, const Part& part, Batch& batch,
                      uint8_t* const out[3]) const;
   template <typename Work>
@@ -77,8 +81,11 @@ class Transform {
   Part parts_[2];
 };
 
+// Coefficients of n positions in units of the dividers of the 96 channels; rounded once, from double.
+void in_steps(const int32_t* coefficients, int n, const double* dividers, float* out, int threads);
+
 // table[min(|c| / divider, size - 1)] of n positions; dividers of the 96 channels, 2^10..2^18, |c| < 2^28.
-void magnitudes(const int32_t* coefficients, int n, const int32_t* dividers, const uint8_t* table, int size,
+void magnitudes(const Kernels& kernels, const int32_t* coefficients, int n, const int32_t* dividers, const uint8_t* table, int size,
                 uint8_t* out, int threads);
 
 }  // namespace lvc::nets

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lvc.codecs.swiftframe import _LOG, WINDOW, Planes, Sizes, size_aux, where_filled
-from lvc.codecs.swiftquant import ROUNDING, _weights, best_sizes, weighted_error
+from lvc.codecs.swiftframe import _LOG, WINDOW, Planes, Sizes, filled_transforms, size_aux
+from lvc.codecs.swiftquant import CHROMA_WEIGHT, ROUNDING, _weights, best_sizes
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.symbols import DirectCoder
 from lvc.models.swift import AUX, CONTEXT_MAX, GROUPS, LUMA_GROUPS
@@ -125,13 +125,14 @@ class InterCoder:
         def planes(area: int) -> Planes:
             if AREAS[area] == "none":
                 return decoded
-            if AREAS[area] == "all":
-                return network(decoded, frame.planes, _size_aux(sizes), frame.quality, frame.step)
-            return where_filled(sizes, symbols.any(2), planes(AREAS.index("all")), decoded)
+            filled = None if AREAS[area] == "all" else filled_transforms(sizes, symbols.any(2))
+            if filled is not None and current is not None:  # who tries all areas has it
+                return _mixed(filled, planes(AREAS.index("all")), decoded)
+            return network(decoded, frame.planes, _size_aux(sizes), frame.quality, frame.step, filled)
 
         best = None
         if current is not None:
-            best = min(range(len(AREAS)), key=lambda area: weighted_error(planes(area), current))
+            best = min(range(len(AREAS)), key=lambda area: _weighted_error(planes(area), current))
         return planes(network.code_area(coder, best))
 
     def choose(self, coefficients: npt.NDArray[np.float32],
@@ -190,7 +191,7 @@ class PredictedFrame:
 
     def residual(self, current: Planes, sizes: Sizes) -> npt.NDArray[np.float32]:
         """Coefficients (h, w, 96) of current - prediction in units of their steps."""
-        return in_steps(self._transform(sizes, current, self.planes, None), self.step)
+        return in_steps(self._transform(sizes, current, self.planes, None), self.step, self._threads)
 
     def _transform(self, sizes: Sizes, planes: Planes, minus: Planes | None,
                    out: Coefficients | None) -> Coefficients:
@@ -205,8 +206,20 @@ class PredictedFrame:
 
 def first_guess(coefficients: npt.NDArray[np.float32]) -> Symbols:
     """As lvc.codecs.swiftquant.first_guess, of any shape."""
-    magnitudes = np.floor(np.abs(coefficients) + np.float32(ROUNDING))
-    return np.asarray(np.sign(coefficients) * magnitudes, np.int16)
+    symbols: Symbols = _nets.first_guess(coefficients, ROUNDING)
+    return symbols
+
+
+def _weighted_error(planes: Planes, wanted: Planes) -> float:
+    """As lvc.codecs.swiftquant.weighted_error."""
+    return sum(weight * _nets.squared_error(a, b)
+               for weight, a, b in zip((1.0, CHROMA_WEIGHT, CHROMA_WEIGHT), planes, wanted))
+
+
+def _mixed(filled: npt.NDArray[np.bool_], there: Planes, elsewhere: Planes) -> Planes:
+    """Samples of ``there`` in filled blocks (h, w), of ``elsewhere`` in the others."""
+    y, u, v = (_nets.where_filled(filled, a, b) for a, b in zip(there, elsewhere))
+    return y, u, v
 
 
 @torch.no_grad()

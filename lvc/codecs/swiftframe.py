@@ -132,17 +132,17 @@ class Prediction:
 
 def where_filled(sizes: Sizes, filled: npt.NDArray[np.bool_], there: Planes, elsewhere: Planes) -> Planes:
     """Samples of ``there`` in the transforms of which any position is filled (h, w), of ``elsewhere`` in the others."""
-    coded = coded_blocks(sizes, filled)
+    coded = filled_transforms(sizes, filled)
     y, u, v = (np.where(coded.repeat(n, 0).repeat(n, 1), a, b)
                for n, a, b in zip((BLOCK, BLOCK // 2, BLOCK // 2), there, elsewhere))
     return y, u, v
 
 
-def coded_blocks(sizes: Sizes, filled: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The blocks (h, w) whose transforms, of these sizes, have any filled position."""
+def filled_transforms(sizes: Sizes, filled: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which blocks (h, w) lie in transforms of which any position is filled (h, w)."""
     coded = np.zeros(sizes.shape, np.bool_)
-    for size in np.unique(sizes):
-        coded |= (sizes == size) & _any_in_squares(filled, int(size) // 8)
+    for size in (8, 16, 32):
+        coded |= (sizes == size) & _any_in_squares(filled, size // 8)
     return coded
 
 

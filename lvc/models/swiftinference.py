@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.scales import N_SCALES
-from lvc.entropy.symbols import DirectCoder, Integers
+from lvc.entropy.symbols import DirectCoder
 from lvc.models import swift, swiftfilter, swiftmotion, swiftsizes
-from lvc.models.swift import CONTEXT_MAX, GROUPS, HIDDEN_MAX, LUMA_GROUPS, N_FLAGS, SwiftEntropy
+from lvc.models.swift import CONTEXT_MAX, GROUPS, HIDDEN_MAX, LUMA_GROUPS, SwiftEntropy
 from lvc.models.swiftfilter import CELL, INPUT_MAX, SIZE_AUX, SwiftFilter
 from lvc.models.swiftmodel import SwiftModel
-from lvc.models.swiftmotion import VECTOR_MAX, SwiftMotion
+from lvc.models.swiftmotion import SwiftMotion
 from lvc.models.swiftsizes import LEVELS, SwiftSizes
 from lvc.ops.blockdct import COEFFICIENTS, LUMA
 from lvc.ops.gains import QualityTable
@@ -58,11 +58,6 @@ class FrameContext:
     def shape(self) -> tuple[int, int]:
         h, w, _ = self.prediction.shape
         return h, w
-
-
-def _phases(h: int, w: int) -> list[Positions]:
-    """Linear positions of each pass of the flags."""
-    return [np.flatnonzero(phase.numpy()).astype(np.int32) for phase in swift._phases(h, w)]
 
 
 def _offset(table: QualityTable, quality: int) -> npt.NDArray[np.int32]:
@@ -111,7 +106,7 @@ class EntropyInference:
         h, w = context.shape
         trunk = self._run_trunk(context)
         flags = None if symbols is None else _nets.flags_of(symbols, _EDGES, _LUMA_GROUPS)
-        coded = self._flags(coder, flags, trunk, context.quality)
+        coded, _ = self._flags(coder, flags, trunk, context.quality)
         mixed = self._mix((trunk, 0), (coded, 0), threads=self.threads)
         result = np.zeros((h, w, COEFFICIENTS), np.int16)
         known = np.zeros((h, w, COEFFICIENTS), np.uint8)
@@ -126,19 +121,12 @@ class EntropyInference:
 
     def indices(self, symbols: Symbols, context: FrameContext) -> tuple[Bytes, list[Bytes]]:
         """What given symbols would be coded with: indices of flags (h, w, 6), and of each group (h, w, channels)."""
-        h, w = context.shape
         trunk = self._run_trunk(context)
-        flags = _nets.flags_of(symbols, _EDGES, _LUMA_GROUPS)
-        recorder = _FlagIndices()
-        coded = self._flags(recorder, flags, trunk, context.quality, recorder)
-        flag_index = np.empty((h * w, N_FLAGS), np.uint8)
-        for positions, index in zip(_phases(h, w), recorder.indices, strict=True):
-            flag_index[positions] = index.T
+        coded, flag_index = self._flags(None, _nets.flags_of(symbols, _EDGES, _LUMA_GROUPS), trunk, context.quality)
         mixed = self._mix((trunk, 0), (coded, 0), threads=self.threads)
-        known = swift.SYMBOL_CONTEXT[np.minimum(np.abs(symbols), len(swift.SYMBOL_CONTEXT) - 1)]
+        known = _nets.contexts(symbols, swift.SYMBOL_CONTEXT)
         base = _offset(self.model.base_index, context.quality)
-        return flag_index.reshape(h, w, N_FLAGS), [
-            self._group_index(k, context, mixed, known, base) for k in range(len(GROUPS))]
+        return flag_index, [self._group_index(k, context, mixed, known, base) for k in range(len(GROUPS))]
 
     def _run_trunk(self, context: FrameContext) -> Bytes:
         hidden = self._trunk[0]((context.prediction, 0), (context.former, 0), (context.aux, 0), threads=self.threads)
@@ -154,43 +142,18 @@ class EntropyInference:
                                      positions=positions, threads=self.threads)
         return self._group_heads[k]((hidden, 0), offset=base[a:b], planar=planar, threads=self.threads)
 
-    def _flags(self, coder: DirectCoder, flags: Bytes | None, trunk: Bytes, quality: int,
-               recorder: _FlagIndices | None = None) -> Bytes:
-        """Code the flags; returns them, and a channel of what is done, as inputs: uint8 (h, w, 7), 0 or 63."""
-        h, w, _ = trunk.shape
-        coded = np.zeros((h, w, N_FLAGS + 1), np.uint8)
-        flat = coded.reshape(h * w, -1)
-        given = None if flags is None else flags.reshape(h * w, -1)
-        for p, positions in enumerate(_phases(h, w)):
-            sources = [(trunk, 0), (coded, 0)][: 1 + (p > 0)]
-            hidden = self._flag_nets[p](*sources, positions=positions, threads=self.threads)
-            index = self._flag_heads[p]((hidden, 0), offset=_offset(self.model.flag_base[p], quality), planar=True,
-                                        threads=self.threads)
-            if recorder is not None:
-                recorder.indices.append(index)
-            here = np.zeros((N_FLAGS + 1, len(positions)), np.uint8)
-            values = None if given is None else given[positions].T
-            for k in range(N_FLAGS):
-                if k in (0, _LUMA_GROUPS):
-                    where = np.arange(len(positions))
-                else:
-                    where = np.flatnonzero(here[k - 1])
-                wanted = None if values is None else values[k][where].astype(np.int16)
-                here[k][where] = coder.code(wanted, index[k][where], self.model.flag_distribution) != 0
-            here[N_FLAGS] = 1
-            flat[positions] = here.T * np.uint8(CONTEXT_MAX)
+    def _flags(self, coder: DirectCoder | None, flags: Bytes | None, trunk: Bytes, quality: int) -> tuple[Bytes, Bytes]:
+        """Code the flags, or take them as they are without a coder.
+
+        Returns:
+            They, and a channel of what is done, as inputs: uint8 (h, w, 7), 0 or 63. Their indices: uint8 (h, w, 6).
+        """
+        offsets = np.stack([_offset(table, quality) for table in self.model.flag_base])
+        coded: tuple[Bytes, Bytes] = _nets.code_flags(
+            None if coder is None else coder.code, self.model.flag_distribution,
+            tuple(net.native for net in self._flag_nets), tuple(head.native for head in self._flag_heads), offsets,
+            trunk, flags, self.threads, default_simd())
         return coded
-
-
-class _FlagIndices:
-    """A coder that codes nothing; keeps the indices of each pass of the flags, (6, n)."""
-
-    def __init__(self) -> None:
-        self.indices: list[Bytes] = []
-
-    def code(self, values: Integers | None, index: Bytes, distribution: TableDistribution) -> Integers:
-        assert values is not None
-        return values
 
 
 class FilterInference:
@@ -211,7 +174,8 @@ class FilterInference:
                 return value - 1
         return 2
 
-    def __call__(self, decoded: Planes, predicted: Planes, size_aux: Bytes, quality: int, step: int) -> Planes:
+    def __call__(self, decoded: Planes, predicted: Planes, size_aux: Bytes, quality: int, step: int,
+                 where: npt.NDArray[np.bool_] | None = None) -> Planes:
         """Planes after the filter, of whole blocks.
 
         Args:
@@ -220,24 +184,38 @@ class FilterInference:
             size_aux: (h, w, 3), the transforms (lvc.codecs.swiftframe.size_aux).
             quality: 0..63.
             step: of luma.
+            where: (h, w), the blocks to filter; all, if None. The others stay as they are.
         """
         h, w = (n // 4 for n in decoded[0].shape)
         channels = 2 * CELL + SIZE_AUX + 3
         inputs = np.zeros((h, w, -(-channels // 4) * 4), np.int8)  # whole words are read faster
-        _nets.cell_inputs(decoded, predicted, 16 * swiftfilter._INPUT_SCALE, step, INPUT_MAX, inputs, self.threads)
+        _nets.cell_inputs(decoded, predicted, 16 * swiftfilter._INPUT_SCALE, step, INPUT_MAX, inputs, self.threads,
+                          default_simd())
         sizes, (rows, columns, own) = inputs[:, :, 2 * CELL : 2 * CELL + SIZE_AUX], range(channels - 3, channels)
         for i, j in np.ndindex(2, 2):
             sizes[i::2, j::2] = size_aux
         inputs[:, :, rows], inputs[:, :, columns] = np.arange(h)[:, None] % 2 * 64, np.arange(w) % 2 * 64
         inputs[:, :, own] = 2 * quality - MAX_QUALITY
-        hidden = self._start((inputs, 0), threads=self.threads)
+        # What each layer is wanted for: the last one's cells, and one cell more around them a layer of 3x3.
+        cells = None if where is None else where.repeat(2, 0).repeat(2, 1)
+        wanted = [cells]
+        for _ in self._middle:
+            wanted.append(None if wanted[-1] is None else _grown(wanted[-1]))
+        hidden = self._start((inputs, 0), wanted=wanted.pop(), threads=self.threads)
         for layer in self._middle:
-            hidden = layer((hidden, 0), residual=hidden, threads=self.threads)
-        corrections = self._end((hidden, 0), (inputs, 0), threads=self.threads)
+            hidden = layer((hidden, 0), residual=hidden, wanted=wanted.pop(), threads=self.threads)
+        corrections = self._end((hidden, 0), (inputs, 0), wanted=cells, threads=self.threads)
         y, u, v = decoded
         out = np.empty_like(y), np.empty_like(u), np.empty_like(v)
         _nets.correct(decoded, corrections, step, swiftfilter._OUTPUT_SHIFT, out, self.threads)
         return out
+
+
+def _grown(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Cells (h, w) and the eight around each."""
+    padded = np.pad(cells, 1)
+    rows = padded[:-2] | padded[1:-1] | padded[2:]
+    return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
 class SizesInference:
@@ -295,8 +273,8 @@ class SizesInference:
 
     def _sources(self, context: FrameContext, motion_sizes: Bytes, former_sizes: Bytes | None) -> npt.NDArray[np.int32]:
         """(h, w, .), of which the network sees means over squares."""
-        sums = self._sums.run([(context.prediction, 0), (context.former, 0)], None, None, None, False, self.threads,
-                              default_simd())
+        sums = self._sums.run([(context.prediction, 0), (context.former, 0)], None, None, None, None, False,
+                              self.threads, default_simd())
         former = np.zeros_like(motion_sizes) if former_sizes is None else former_sizes
         return np.concatenate((sums, context.aux[:, :, [1, 4, 5, 6]], motion_sizes[:, :, None], former[:, :, None]), 2,
                               dtype=np.int32)
@@ -331,80 +309,38 @@ class SizesInference:
 class MotionInference:
     """SwiftMotion for one frame at a time, with the weights that it has now."""
 
+    _OFFSETS = 30, 36  # of the indices of vectors and of splits
+
     def __init__(self, model: SwiftMotion) -> None:
         self.model = model
-        self._vectors, self._splits = ([IntLayer.of(first), IntLayer.of(second), _index_layer(third)]
-                                       for first, second, third in (model.vectors, model.splits))
-        self._compound = None
-        if hasattr(model, "compound"):
-            first, second, third = model.compound
-            self._compound = [IntLayer.of(first, signed=True), IntLayer.of(second), _index_layer(third)]
-            self._compound_offset = np.full(1, 30, np.int32)
-        n = swiftmotion._CANDIDATES
-        self._vector_offset = np.full(n + 2, 30, np.int32)
-        self._split_offset = np.full(1, 36, np.int32)
+        self._vectors, self._splits = (_head(net) for net in (model.vectors, model.splits))
+        self._compound = _head(model.compound, signed=True) if hasattr(model, "compound") else None
 
     def code(self, coder: DirectCoder, field: npt.NDArray[np.int16] | None, sizes: Bytes | None,
              shape: tuple[int, int], quality: int, former: npt.NDArray[np.int16] | None,
              former_sizes: Bytes | None) -> tuple[npt.NDArray[np.int16], Bytes]:
         """As SwiftMotion.forward, with another kind of coder."""
-        state = swiftmotion._State(shape, quality, former, former_sizes)
-
-        def vectors(ys: swiftmotion.Ints, xs: swiftmotion.Ints, offsets: swiftmotion.Offsets, level: int) -> None:
-            target = None if field is None else field[:, ys, xs].astype(np.int32)
-            candidates, fresh, features = _nets.vector_features(
-                state.field, state.known, former, ys, xs, offsets, level, swiftmotion._LEVELS, quality, _VECTOR_LOG)
-            index = self._run(self._vectors, features, self._vector_offset)
-            state.field[:, ys, xs] = self._code_vectors(coder, target, candidates, fresh, index)
-
-        def splits(ys: swiftmotion.Ints, xs: swiftmotion.Ints, side: int) -> npt.NDArray[np.bool_]:
-            features = state.split_features(ys, xs, side).astype(np.uint8)
-            index = self._run(self._splits, features, self._split_offset)
-            split = None if sizes is None else (sizes[ys, xs] < 8 * side).astype(np.int16)
-            return np.asarray(coder.code(split, index[0], self.model.flag_distribution) > 0)
-
-        return state.code(vectors, splits)
+        coded: tuple[npt.NDArray[np.int16], Bytes] = _nets.code_motion(
+            coder.code, self.model.flag_distribution, self.model.distribution, self._vectors, self._splits,
+            self._OFFSETS, field, sizes, shape, quality, former, former_sizes, _VECTOR_LOG, default_simd())
+        return coded
 
     def code_compound(self, coder: DirectCoder, compound: npt.NDArray[np.bool_] | None,
                       context: swiftmotion.CompoundContext) -> npt.NDArray[np.bool_]:
         """As SwiftMotion.code_compound, with another kind of coder."""
         assert self._compound is not None
+        flags: npt.NDArray[np.bool_] = _nets.code_compound(
+            coder.code, self.model.flag_distribution, self._compound, self._OFFSETS[0], context.field, context.sizes,
+            context.second, context.difference.astype(np.int32), context.former, compound, context.age,
+            context.quality, _VECTOR_LOG, default_simd())
+        return flags
 
-        def flags(ys: swiftmotion.Ints, xs: swiftmotion.Ints, features: swiftmotion.Ints) -> npt.NDArray[np.bool_]:
-            assert self._compound is not None
-            index = self._run(self._compound, features.astype(np.int8), self._compound_offset)
-            wanted = None if compound is None else compound[ys, xs].astype(np.int16)
-            return np.asarray(coder.code(wanted, index[0], self.model.flag_distribution) > 0)
 
-        return swiftmotion.go_through_compound(context, flags)
-
-    @staticmethod
-    def _run(layers: list[IntLayer], features: npt.NDArray[Any], offset: npt.NDArray[np.int32]) -> Bytes:
-        """(n, F) -> indices (outputs, n)."""
-        hidden = layers[1]((layers[0]((features, 0)), 0))
-        return layers[2]((hidden, 0), offset=offset, planar=True)
-
-    def _code_vectors(self, coder: DirectCoder, target: swiftmotion.Ints | None, candidates: swiftmotion.Ints,
-                      fresh: npt.NDArray[np.bool_], index: Bytes) -> swiftmotion.Ints:
-        """Vectors (2, n) out of candidates (7, 2, n), or as told by their difference from the first one."""
-        n = len(candidates)
-        result = candidates[0].copy()
-        left = np.ones(index.shape[1], np.bool_)
-        hits = None if target is None else (target == candidates).all(1)
-        for k in range(n):
-            where = np.flatnonzero(left & fresh[k])
-            if not len(where):
-                continue
-            wanted = None if hits is None else hits[k, where].astype(np.int16)
-            found = where[coder.code(wanted, index[k, where], self.model.flag_distribution) > 0]
-            result[:, found] = candidates[k][:, found]
-            left[found] = False
-        where = np.flatnonzero(left)
-        if len(where):
-            difference = None if target is None else (target - candidates[0])[:, where]
-            result[:, where] += coder.code(difference, index[n:, where], self.model.distribution)
-            np.clip(result, -VECTOR_MAX, VECTOR_MAX, out=result)
-        return result
+def _head(module: nn.Sequential, signed: bool = False) -> tuple[Any, ...]:
+    """Three layers, the last one's outputs indices."""
+    first, second, third = module
+    layers = IntLayer.of(first, signed=signed), IntLayer.of(second), _index_layer(third)
+    return tuple(layer.native for layer in layers)
 
 
 class SwiftInference:

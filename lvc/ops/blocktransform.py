@@ -79,10 +79,11 @@ def reconstruct(prediction: Planes, symbols: npt.NDArray[np.int16], step: int, s
     return out
 
 
-def in_steps(coefficients: Coefficients, step: int) -> npt.NDArray[np.float32]:
+def in_steps(coefficients: Coefficients, step: int, threads: int = 1) -> npt.NDArray[np.float32]:
     """Result of forward_dct in units of the quantization steps, rounded to float32 once."""
     dividers = _steps(step) * 2.0 ** (COEFFICIENT_SHIFT - STEP_SHIFT)
-    return (coefficients / dividers).astype(np.float32)
+    result: npt.NDArray[np.float32] = _nets.in_steps(coefficients, dividers, threads)
+    return result
 
 
 @functools.cache
@@ -93,4 +94,4 @@ def _magnitude_table() -> npt.NDArray[np.uint8]:
 def magnitude_context(coefficients: Coefficients, step: int, threads: int = 1) -> npt.NDArray[np.uint8]:
     """Log-magnitudes of coefficients relative to the step, 0..42."""
     dividers = _steps(step) * 2 ** (COEFFICIENT_SHIFT - STEP_SHIFT - 3)
-    return _nets.magnitudes(coefficients, dividers, _magnitude_table(), threads)
+    return _nets.magnitudes(coefficients, dividers, _magnitude_table(), threads, default_simd())

@@ -2,7 +2,7 @@
 
 Activations are uint8 or int8, channels last: (h, w, channels), or (n, channels) for a list of positions. Sums are
 int32, so every result is that of :class:`lvc.ops.integer.IntConv2d` to the last bit, whatever the instruction set
-and the number of threads. The environment variable ``LVC_SIMD`` (scalar, avx2 or avx512) names other kernels than
+and the number of threads. The environment variable ``LVC_SIMD`` (scalar, avx2, avx512 or amx) names other kernels than
 the fastest that the machine has.
 """
 
@@ -26,7 +26,7 @@ kernels = _nets
 Bytes = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.int32]
 
-_LEVELS = ("avx512", "avx2", "scalar")
+_LEVELS = ("amx", "avx512", "avx2", "scalar")
 
 
 def simd_levels() -> tuple[str, ...]:
@@ -78,6 +78,9 @@ class IntLayer:
         low, high: clamp of the sum; results are uint8 where they fit, or else int16.
         simd: kernels to use (see :func:`simd_levels`); the result is the same.
 
+    Attributes:
+        native: the layer of the extension module.
+
     Raises:
         ValueError: what cannot be carried out exactly.
     """
@@ -89,7 +92,7 @@ class IntLayer:
         native = [part.native() for part in parts]
         self.outputs = len(native[0][4])
         self.dtype: type[np.uint8] | type[np.int16] = np.uint8 if low >= 0 and high <= 255 else np.int16
-        self._layer = _nets.Layer(self.outputs, native, low, high, self.dtype is np.int16)
+        self.native = _nets.Layer(self.outputs, native, low, high, self.dtype is np.int16)
 
     @classmethod
     def of(cls, convolution: IntConv2d, *, signed: bool = False, low: int | None = None,
@@ -99,7 +102,8 @@ class IntLayer:
                    int(convolution.high) if high is None else high, simd)
 
     def __call__(self, *sources: tuple[npt.NDArray[Any], int], positions: Positions | None = None,
-                 offset: npt.NDArray[np.int32] | None = None, residual: Bytes | None = None, planar: bool = False,
+                 offset: npt.NDArray[np.int32] | None = None, residual: Bytes | None = None,
+                 wanted: npt.NDArray[np.bool_] | None = None, planar: bool = False,
                  threads: int = 1) -> npt.NDArray[Any]:
         """Compute the layer.
 
@@ -109,9 +113,10 @@ class IntLayer:
             positions: linear positions y * w + x to compute; all, if None.
             offset: (outputs,), added to the sum.
             residual: uint8, of the results' shape, added to the sum.
+            wanted: bool (h, w), instead of positions: where to compute; results are zero elsewhere.
             planar: channels first in the result.
 
         Returns:
             (h, w, outputs), or (n, outputs) for positions; (outputs, ...) if planar.
         """
-        return self._layer.run(sources, positions, offset, residual, planar, threads, self._simd)
+        return self.native.run(sources, positions, offset, residual, wanted, planar, threads, self._simd)

@@ -44,7 +44,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lvc.codecs.swiftcoding import CodedResidual
-from lvc.codecs.swiftframe import Planes, coded_blocks
+from lvc.codecs.swiftframe import Planes, filled_transforms
 from lvc.errors import UsageError, VideoError
 from lvc.models.swift import AUX, SwiftContext
 from lvc.models.swiftfilter import SIZE_AUX, filter_input, to_cells
@@ -168,7 +168,7 @@ class Crops:
         """(N, 1, H/4, W/4), 1 for cells of transforms that have symbols other than zero, else 0."""
         filled = (self.records[..., _PLACES["symbols"]] != 0).any(-1)
         sizes = self.records[..., _PLACES["aux"].stop - SIZE_AUX] // 24 * 8  # as size_aux tells them
-        blocks = np.stack([coded_blocks(np.maximum(8, 2 * s), f) for s, f in zip(sizes, filled, strict=True)])
+        blocks = np.stack([filled_transforms(np.maximum(8, 2 * s), f) for s, f in zip(sizes, filled, strict=True)])
         return torch.from_numpy(blocks.repeat(2, 1).repeat(2, 2)[:, None].astype(np.float32))
 
     def filter_input(self) -> Tensor:

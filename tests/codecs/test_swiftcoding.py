@@ -106,7 +106,7 @@ def extreme(height: int, width: int) -> Any:
     return tuple(rng.integers(0, 2, s).astype(np.uint8) * 255 for s in ((height, width), half, half))
 
 
-@pytest.mark.parametrize("simd", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("simd", ["scalar", "avx2", "avx512", "amx"])
 @pytest.mark.parametrize("size", blockdct.SIZES)
 def test_transforms_are_exact(simd: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Largest inputs, pictures of which squares stick out, several steps."""

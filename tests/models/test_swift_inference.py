@@ -147,6 +147,11 @@ def test_filter_gives_the_same_samples(model: SwiftModel, shape: tuple[int, int]
             for plane, right, before in zip(got, expected, decoded, strict=True):
                 np.testing.assert_array_equal(plane, right[0, 0].numpy())
                 changed += np.count_nonzero(plane != before)
+        where = rng.random(shape) < 0.3
+        some = FilterInference(model.filter, 2)(decoded, predicted, size_aux, quality, step, where)
+        for plane, everywhere, before, side in zip(some, got, decoded, (8, 4, 4), strict=True):
+            inside = where.repeat(side, 0).repeat(side, 1)
+            np.testing.assert_array_equal(plane, np.where(inside, everywhere, before))
     assert changed
 
 

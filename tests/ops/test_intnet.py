@@ -17,7 +17,7 @@ from lvc import _nets
 from lvc.ops.integer import IntConv2d
 from lvc.ops.intnet import IntLayer, Part, default_simd, simd_levels
 
-SIZES = [(1, 1), (1, 7), (13, 2), (5, 23), (24, 16)]
+SIZES = [(1, 1), (1, 7), (13, 2), (5, 23), (24, 16), (15, 101)]
 
 
 def random_conv(inputs: int, outputs: int, kernel: int, x_max: int, low: int, high: int, seed: int = 0) -> IntConv2d:
@@ -101,6 +101,23 @@ def test_sums_of_parts_sources_offset_and_residual(simd: str) -> None:
 
 
 @pytest.mark.parametrize("simd", simd_levels())
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_results_where_they_are_wanted(simd: str, kernel: int) -> None:
+    """The same as everywhere there, zero elsewhere."""
+    rng = np.random.default_rng(3)
+    layers = [IntLayer.of(random_conv(20, 30, kernel, 127, low, 255), simd=simd) for low in (0, -255)]
+    for h, w in [*SIZES, (29, 130)]:
+        x = random_bytes(rng, (h, w, 20), 127, False)
+        for share in (0.0, 0.02, 0.6, 1.0):
+            wanted = rng.random((h, w)) < share
+            for layer in layers:
+                expected = layer((x, 0)) * wanted[:, :, None]
+                np.testing.assert_array_equal(layer((x, 0), wanted=wanted, threads=2), expected)
+                planar = layer((x, 0), wanted=wanted, planar=True)
+                np.testing.assert_array_equal(planar, expected.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("simd", simd_levels())
 def test_products_that_would_saturate_in_int16(simd: str) -> None:
     """Pairs of 255 * 127 leave int16, where AVX2 would saturate; so would offset signed inputs."""
     for x_max, signed in ((255, False), (127, True)):
@@ -119,6 +136,8 @@ def test_bad_arguments_are_refused() -> None:
         (((x, 1),), {}), (((x, -1),), {}), (((x, 0), (x, 0)), {}), (((x.astype(np.int8), 0),), {}),
         (((x.astype(np.int16), 0),), {}), (((x[:, :, ::2], 0),), {}), (((x, 0),), {"threads": 0}),
         (((x, 0),), {"positions": np.array([30], np.int32)}), (((x, 0),), {"positions": np.array([-1], np.int32)}),
+        (((x, 0),), {"wanted": np.ones((6, 5), bool)}),
+        (((x, 0),), {"wanted": np.ones((5, 6), bool), "positions": np.array([0], np.int32)}),
         (((x, 0),), {"offset": np.zeros(3, np.int32)}), (((x, 0),), {"residual": np.zeros((5, 6, 3), np.uint8)}),
     ]:
         with pytest.raises(ValueError):
