@@ -82,7 +82,7 @@ Array<uint8_t> predict_plane(const Array<uint8_t>& plane, const Array<int16_t>& 
 
 py::tuple search(const Array<uint8_t>& current, const Array<uint8_t>& reference,
                  const std::optional<Array<int16_t>>& previous,
-                 const std::optional<std::tuple<Array<uint8_t>, Array<int16_t>>>& second, int window,
+                 const std::optional<std::tuple<Array<uint8_t>, std::optional<Array<int16_t>>>>& second, int window,
                  double lagrangian, int effort, int threads, const std::string& simd) {
   const motion::PlaneView a = view(current), b = same_size(reference, a);
   if (!(lagrangian >= 0.0 && lagrangian <= motion::kMaxLagrangian) || effort < 0 || effort > motion::kMaxEffort ||
@@ -94,7 +94,11 @@ py::tuple search(const Array<uint8_t>& current, const Array<uint8_t>& reference,
   motion::Field former{};
   if (previous) former = field_of(*previous, a, motion::kBlock);
   motion::SecondReference other{};
-  if (second) other = {same_size(std::get<0>(*second), a), field_of(std::get<1>(*second), a, motion::kBlock)};
+  if (second) {
+    const auto& [plane, chain] = *second;
+    other.reference = same_size(plane, a);
+    if (chain) other.chain = field_of(*chain, a, motion::kBlock);
+  }
   Array<int16_t> vectors({2, rows, cols});
   Array<uint8_t> sizes({rows, cols}), compound({rows, cols});
   Array<int32_t> satd({rows, cols});

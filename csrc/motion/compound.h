@@ -2,17 +2,19 @@
 #ifndef LVC_MOTION_COMPOUND_H
 #define LVC_MOTION_COMPOUND_H
 
+#include <optional>
+
 #include "pyramid.h"
 #include "tree.h"
 
 namespace lvc::motion {
 
 // The second reference of a search. Its vectors are not coded: a block's own vector leads into the first reference,
-// and from the block found there the chain leads on.
+// and from the block found there the chain leads on; or the second one is the first one, mirrored.
 class Compound {
  public:
-  // `chain`: how far the second reference is displaced from each block of the first one.
-  Compound(const Kernels& kernels, const Plane& reference, const Field& chain, int threads)
+  // `chain`: how far the second reference is displaced from each block of the first one; without it, vectors are mirrored.
+  Compound(const Kernels& kernels, const Plane& reference, const std::optional<Field>& chain, int threads)
       : k_(kernels),
         phases_(kernels, reference, threads),
         chain_(chain),
@@ -36,19 +38,20 @@ class Compound {
   }
 
  private:
-  // The second vector of a block, as lvc.ops.blockmotion.chain has it, within what the plane holds.
+  // The second vector of a block, as lvc.ops.blockmotion.chain and mirror have it, within what the plane holds.
   Vec second(int row, int col, const Vec& v) const {
-    constexpr int kBits = kVectorBits + 3, kHalf = 1 << (kBits - 1);  // vectors to blocks
-    const int r = std::clamp(row + ((v.y + kHalf) >> kBits), 0, chain_.rows - 1);
-    const int c = std::clamp(col + ((v.x + kHalf) >> kBits), 0, chain_.cols - 1);
-    const int i = r * chain_.cols + c;
     const Limits limits(col * kBlock, row * kBlock, kBlock, width_, height_);
-    return limits.clamp({v.x + chain_.dx[i], v.y + chain_.dy[i]});
+    if (!chain_) return limits.clamp({-v.x, -v.y});
+    constexpr int kBits = kVectorBits + 3, kHalf = 1 << (kBits - 1);  // vectors to blocks
+    const int r = std::clamp(row + ((v.y + kHalf) >> kBits), 0, chain_->rows - 1);
+    const int c = std::clamp(col + ((v.x + kHalf) >> kBits), 0, chain_->cols - 1);
+    const int i = r * chain_->cols + c;
+    return limits.clamp({v.x + chain_->dx[i], v.y + chain_->dy[i]});
   }
 
   const Kernels& k_;
   const Phases phases_;
-  const Field chain_;
+  const std::optional<Field> chain_;
   const int width_, height_;
 };
 

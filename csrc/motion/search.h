@@ -2,6 +2,7 @@
 #ifndef LVC_MOTION_SEARCH_H
 #define LVC_MOTION_SEARCH_H
 
+#include <optional>
 #include "predict.h"
 
 namespace lvc::motion {
@@ -25,10 +26,11 @@ struct SearchResult {
   int32_t* satd;
 };
 
-// A second reference, and how far it is displaced from each block of the first one.
+// A second reference, and how far it is displaced from each block of the first one; or, without a chain, as far away as
+// the first one to the other side in time: its vectors are those into the first one, negated.
 struct SecondReference {
   PlaneView reference;
-  Field chain;
+  std::optional<Field> chain;
 };
 
 // `previous`: the field of an earlier picture, whose vectors are candidates; `second`: a second reference; null for

@@ -13,6 +13,7 @@ from lvc.codecs.picture import check_size
 from lvc.codecs.ratecontrol import code_frame, rate_controller
 from lvc.codecs.swiftcoding import InterCoder
 from lvc.codecs.swiftframe import pad_to_blocks
+from lvc.codecs.swiftgop import LENGTHS, SwiftGopDecoder, SwiftGopEncoder
 from lvc.codecs.swiftstate import CASCADE, InterState, frame_quality, intra_qp, quantizer_passes
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
@@ -26,8 +27,9 @@ _EFFORT = 2
 class SwiftCodec:
     """swift with its weights.
 
-    Parameter in a codec string: ``effort=0..3``, how hard the encoder looks for motion; from 1 on for transforms,
-    too, and from 2 on for symbols.
+    Parameters in a codec string: ``effort=0..3``, how hard the encoder looks for motion; from 1 on for transforms,
+    too, and from 2 on for symbols. ``bframes=0``, 1, 3 or 7: at most so many B frames in a row (lvc.codecs.swiftgop),
+    which is what packets are delayed by; without them, the default, there is no delay.
     """
 
     name = "swift"
@@ -38,21 +40,31 @@ class SwiftCodec:
         weights.model.eval()  # its integer layers are exact then
         self.weights_digest = weights.digest
 
-    def encoder(self, video: VideoInfo, options: EncodeOptions) -> SwiftEncoder:
+    def encoder(self, video: VideoInfo, options: EncodeOptions) -> SwiftEncoder | SwiftGopEncoder:
         """Raises UsageError on parameters that this codec does not know."""
         params = dict(options.params)
-        text = params.pop("effort", str(_EFFORT))
+        text, bframes = params.pop("effort", str(_EFFORT)), params.pop("bframes", "0")
         if params:
-            raise UsageError(f"swift has no parameter {next(iter(params))!r}; it has: effort")
+            raise UsageError(f"swift has no parameter {next(iter(params))!r}; it has: effort, bframes")
         if text not in map(str, range(MAX_EFFORT + 1)):
             raise UsageError(f"swift: effort must be a whole number from 0 to {MAX_EFFORT}, not {text!r}")
-        return SwiftEncoder(self.weights, video, options, int(text))
+        known = [str(length - 1) for length in LENGTHS]
+        if bframes not in known:
+            raise UsageError(f"swift: bframes must be one of {', '.join(known)}, not {bframes!r}")
+        if bframes == "0":
+            return SwiftEncoder(self.weights, video, options, int(text))
+        if self.weights.model.config.references < 2:
+            raise UsageError("swift: these weights have no second reference, which B frames need")
+        return SwiftGopEncoder(self.weights, video, options, int(text), int(bframes))
 
-    def decoder(self, header: StreamHeader) -> SwiftDecoder:
+    def decoder(self, header: StreamHeader) -> SwiftDecoder | SwiftGopDecoder:
         """Raises CorruptStreamError if the header's codec data makes no sense."""
-        if header.codec_data:
-            raise CorruptStreamError(f"swift: codec data {header.codec_data[:8].hex()!r} in the header is not known")
-        return SwiftDecoder(self.weights, header.video)
+        data = header.codec_data
+        if not data:
+            return SwiftDecoder(self.weights, header.video)
+        if len(data) > 1 or not 0 < data[0] < len(LENGTHS) or self.weights.model.config.references < 2:
+            raise CorruptStreamError(f"swift: codec data {data[:8].hex()!r} in the header is not known")
+        return SwiftGopDecoder(self.weights, header)
 
 
 class SwiftEncoder:

@@ -13,7 +13,7 @@ from lvc.codecs.swiftframe import WINDOW, Planes, Sizes, pad_to_blocks
 from lvc.entropy.symbols import DirectCoder
 from lvc.models.swiftmotion import VECTOR_MAX, Bools, CompoundContext
 from lvc.ops.blockdct import quantizer_step
-from lvc.ops.blockmotion import BLOCK, BlockMotion, Field, Second, chain, disagreement, search
+from lvc.ops.blockmotion import BLOCK, BlockMotion, Field, Second, chain, disagreement, mirror, search
 from lvc.types import MAX_QUALITY, Frame, VideoInfo
 
 SEARCH_LAGRANGIAN = 0.55
@@ -25,6 +25,9 @@ every fourth frame gets is worth more than it costs, since the following ones ar
 
 ANCHORS = len(CASCADE)
 """Second references are the I frame and every so many frames from it on: those of the best quality."""
+
+_MIRRORED_AGE = 2
+"""Of the second reference of B frames, for the networks: the youngest that P frames have."""
 
 _FINEST = 4
 """By how many QP an I frame is finer than lvc.codecs.neural.hevc_qp says, at most."""
@@ -71,6 +74,22 @@ class InterFrame:
 
     residual: CodedResidual
     compound: tuple[Bools, CompoundContext] | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded frame that others are predicted from.
+
+    Attributes:
+        reference: its samples and symbols.
+        field, sizes, compound: its motion (see InterFrame); None for an I frame, ``compound`` also where there was no
+            second reference.
+    """
+
+    reference: Reference
+    field: Field | None
+    sizes: Sizes | None
+    compound: Bools | None
 
 
 class InterState:
@@ -135,6 +154,43 @@ class InterState:
         self.reference = residual.reference
         return InterFrame(residual, compound)
 
+    @property
+    def picture(self) -> Picture:
+        """The former frame."""
+        assert self.reference is not None
+        return Picture(self.reference, self.field, self.sizes, self._compound)
+
+    def search_between(self, current: Planes, past: Picture, future: Picture, guide: Picture, quality: int, effort: int,
+                       threads: int = 1) -> BlockMotion:
+        """Motion for a B frame, see `between`."""
+        return search(current[0], past.reference.planes[0], SEARCH_LAGRANGIAN * quantizer_step(quality) / 16,
+                      previous=_half(guide.field), second=(future.reference.planes[0], None), window=WINDOW,
+                      effort=effort, threads=threads)
+
+    def between(self, coder: DirectCoder, quality: int, past: Picture, future: Picture, guide: Picture,
+                current: Planes | None = None, motion: BlockMotion | None = None, try_sizes: bool = True) -> Picture:
+        """Code a B frame, in the middle between two others in time. The state stays as it is.
+
+        Args:
+            coder, quality, current, motion, try_sizes: as of `inter`.
+            past, future: what it is predicted from. Vectors into the second one are those into the first one, mirrored.
+            guide: whichever of the two was coded later. Its motion spans twice the time.
+        """
+        vectors, sizes = (None, None) if motion is None else (
+            np.clip(motion.vectors, -VECTOR_MAX, VECTOR_MAX), motion.sizes)
+        networks = self.coder.networks
+        former = _half(guide.field)
+        field, sizes = networks.motion.code(coder, vectors, sizes, self._shape, quality, former, guide.sizes)
+        mirrored = mirror(field)
+        difference = disagreement(past.reference.planes[0], field, future.reference.planes[0], mirrored)
+        context = CompoundContext(field, sizes, mirrored, difference * 64 // quantizer_step(quality), guide.compound,
+                                  _MIRRORED_AGE, quality)
+        compound = networks.motion.code_compound(coder, None if motion is None else motion.compound, context)
+        residual = self.coder.code(coder, past.reference, field, sizes, quality,
+                                   second=Second(future.reference.planes, mirrored, compound), current=current,
+                                   try_sizes=try_sizes)
+        return Picture(residual.reference, field, sizes, compound)
+
     def _compound_context(self, anchor: _Anchor, quality: int) -> CompoundContext:
         assert self.reference is not None
         assert self.field is not None
@@ -155,8 +211,15 @@ class InterState:
 
     def frame(self, pts: int) -> Frame:
         """The decoded frame, at the video's size."""
-        assert self.reference is not None
+        return self.shown(self.picture, pts)
+
+    def shown(self, picture: Picture, pts: int) -> Frame:
+        """A decoded picture, at the video's size."""
         width, height = self.video.chroma_size
-        y, u, v = self.reference.planes
+        y, u, v = picture.reference.planes
         return Frame(y[: self.video.height, : self.video.width].copy(), u[:height, :width].copy(),
                      v[:height, :width].copy(), pts)
+
+
+def _half(field: Field | None) -> Field | None:
+    return None if field is None else field >> 1

@@ -114,6 +114,14 @@ def chain(vectors: Field, beyond: Field) -> Field:
     return np.clip(wide + beyond[:, rows, columns], -2**15, 2**15 - 1).astype(np.int16)
 
 
+def mirror(vectors: Field) -> Field:
+    """Vectors into a second picture that lies as far away in time as the first one, on the other side: int16 [2, h, w].
+
+    Steady motion leads as far ahead as it came from. Negated, limited to 16 bits.
+    """
+    return np.negative(np.maximum(vectors, -2**15 + 1))
+
+
 def predict(planes: Sequence[Plane], vectors: Field, *, second: Second | None = None, window: str = "cosine",
             simd: str = "auto") -> tuple[Plane, Plane, Plane]:
     """Motion-compensated prediction of a picture.
@@ -176,7 +184,7 @@ def disagreement(plane: Plane, vectors: Field, other: Plane, other_vectors: Fiel
 
 
 def search(current: Plane, reference: Plane, lagrangian: float, *, previous: Field | None = None,
-           second: tuple[Plane, Field] | None = None, window: str = "cosine", effort: int = 1, threads: int = 1,
+           second: tuple[Plane, Field | None] | None = None, window: str = "cosine", effort: int = 1, threads: int = 1,
            simd: str = "auto") -> BlockMotion:
     """Find vectors that predict a luma plane well and cost few bits.
 
@@ -194,7 +202,8 @@ def search(current: Plane, reference: Plane, lagrangian: float, *, previous: Fie
         previous: a field whose vectors are worth a try, usually that of the picture before; it only guides.
         second: luma of a second reference, and how far it is displaced from the blocks of the first one. Each square
             then takes the mean of both predictions where that is better: by a vector v from the first reference,
-            by ``chain(v, second[1])`` from the other one.
+            by ``chain(v, second[1])`` from the other one. With None for the field, the second reference lies as far
+            away in time as the first one, on the other side: by ``mirror(v)``.
         window: what the field will be used with, as for :func:`predict`.
         effort: 0 (fastest, no 8x8 squares) to MAX_EFFORT.
         threads: at least 1; the result does not depend on it.
@@ -214,7 +223,8 @@ def search(current: Plane, reference: Plane, lagrangian: float, *, previous: Fie
         if not isinstance(second, tuple) or len(second) != 2:
             raise UsageError("second must be a plane and a field")
         plane, beyond = second
-        other = _plane(plane, "second"), _field(beyond, *one.shape, "field of the second reference")
+        beyond = None if beyond is None else _field(beyond, *one.shape, "field of the second reference")
+        other = _plane(plane, "second"), beyond
         if other[0].shape != one.shape:
             raise UsageError(f"current and second must have one shape, not {one.shape} and {other[0].shape}")
     kind = _window(window)
