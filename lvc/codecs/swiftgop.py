@@ -97,7 +97,8 @@ def best_length(frames: Sequence[Planes], quality: int, threads: int = 1) -> int
             total += sum(error(start + b.place, start + b.past, start + b.future) for b in between(length))
         return total * _WORTH[k]
 
-    return LENGTHS[min((k for k, length in enumerate(LENGTHS) if n % length == 0), key=cost)]
+    fitting = [k for k, length in enumerate(LENGTHS) if n % length == 0]
+    return LENGTHS[min(reversed(fitting), key=cost)]
 
 
 class SwiftGopEncoder:
