@@ -206,8 +206,7 @@ class PredictedFrame:
 
 def first_guess(coefficients: npt.NDArray[np.float32]) -> Symbols:
     """As lvc.codecs.swiftquant.first_guess, of any shape."""
-    symbols: Symbols = _nets.first_guess(coefficients, ROUNDING)
-    return symbols
+    return _nets.first_guess(coefficients, ROUNDING)
 
 
 def _weighted_error(planes: Planes, wanted: Planes) -> float:

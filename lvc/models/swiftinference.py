@@ -7,8 +7,8 @@ where its flag is set.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ from lvc.types import MAX_QUALITY, Plane
 
 Symbols = npt.NDArray[np.int16]
 Planes = tuple[Plane, Plane, Plane]
+_Natives = tuple[_nets.Layer, _nets.Layer, _nets.Layer]
 
 _EDGES = (0, *(b for _, b in GROUPS))
 _LUMA_GROUPS = len(LUMA_GROUPS)
@@ -149,11 +150,9 @@ class EntropyInference:
             They, and a channel of what is done, as inputs: uint8 (h, w, 7), 0 or 63. Their indices: uint8 (h, w, 6).
         """
         offsets = np.stack([_offset(table, quality) for table in self.model.flag_base])
-        coded: tuple[Bytes, Bytes] = _nets.code_flags(
-            None if coder is None else coder.code, self.model.flag_distribution,
-            tuple(net.native for net in self._flag_nets), tuple(head.native for head in self._flag_heads), offsets,
-            trunk, flags, self.threads, default_simd())
-        return coded
+        return _nets.code_flags(None if coder is None else coder.code, self.model.flag_distribution,
+                                _natives(self._flag_nets), _natives(self._flag_heads), offsets, trunk, flags,
+                                self.threads, default_simd())
 
 
 class FilterInference:
@@ -320,27 +319,30 @@ class MotionInference:
              shape: tuple[int, int], quality: int, former: npt.NDArray[np.int16] | None,
              former_sizes: Bytes | None) -> tuple[npt.NDArray[np.int16], Bytes]:
         """As SwiftMotion.forward, with another kind of coder."""
-        coded: tuple[npt.NDArray[np.int16], Bytes] = _nets.code_motion(
+        return _nets.code_motion(
             coder.code, self.model.flag_distribution, self.model.distribution, self._vectors, self._splits,
             self._OFFSETS, field, sizes, shape, quality, former, former_sizes, _VECTOR_LOG, default_simd())
-        return coded
 
     def code_compound(self, coder: DirectCoder, compound: npt.NDArray[np.bool_] | None,
                       context: swiftmotion.CompoundContext) -> npt.NDArray[np.bool_]:
         """As SwiftMotion.code_compound, with another kind of coder."""
         assert self._compound is not None
-        flags: npt.NDArray[np.bool_] = _nets.code_compound(
+        return _nets.code_compound(
             coder.code, self.model.flag_distribution, self._compound, self._OFFSETS[0], context.field, context.sizes,
             context.second, context.difference.astype(np.int32), context.former, compound, context.age,
             context.quality, _VECTOR_LOG, default_simd())
-        return flags
 
 
-def _head(module: nn.Sequential, signed: bool = False) -> tuple[Any, ...]:
+def _head(module: nn.Sequential, signed: bool = False) -> _Natives:
     """Three layers, the last one's outputs indices."""
     first, second, third = module
-    layers = IntLayer.of(first, signed=signed), IntLayer.of(second), _index_layer(third)
-    return tuple(layer.native for layer in layers)
+    return _natives((IntLayer.of(first, signed=signed), IntLayer.of(second), _index_layer(third)))
+
+
+def _natives(layers: Sequence[IntLayer]) -> _Natives:
+    """Of three layers, as the extension module takes them."""
+    first, second, third = (layer.native for layer in layers)
+    return first, second, third
 
 
 class SwiftInference:

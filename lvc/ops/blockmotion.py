@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lvc import _motion
+from lvc import _motion, _nets
 from lvc.errors import UsageError
 from lvc.types import MAX_DIMENSION, Plane
 
@@ -177,10 +177,9 @@ def disagreement(plane: Plane, vectors: Field, other: Plane, other_vectors: Fiel
     height, width = one.shape
     if one.shape != two.shape or height % BLOCK or width % BLOCK:
         raise UsageError(f"planes must have one shape, of whole blocks, not {one.shape} and {two.shape}")
-    a, b = (_motion.predict_plane(p, _field(v, height, width, "vectors"), None, False, 0, "auto").astype(np.int16)
+    a, b = (_motion.predict_plane(p, _field(v, height, width, "vectors"), None, False, 0, "auto")
             for p, v in ((one, vectors), (two, other_vectors)))
-    parts = np.abs(a - b).reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    return np.asarray(parts.sum((1, 3), dtype=np.int32))
+    return _nets.differences(a, b)
 
 
 def search(current: Plane, reference: Plane, lagrangian: float, *, previous: Field | None = None,

@@ -82,8 +82,7 @@ def reconstruct(prediction: Planes, symbols: npt.NDArray[np.int16], step: int, s
 def in_steps(coefficients: Coefficients, step: int, threads: int = 1) -> npt.NDArray[np.float32]:
     """Result of forward_dct in units of the quantization steps, rounded to float32 once."""
     dividers = _steps(step) * 2.0 ** (COEFFICIENT_SHIFT - STEP_SHIFT)
-    result: npt.NDArray[np.float32] = _nets.in_steps(coefficients, dividers, threads)
-    return result
+    return _nets.in_steps(coefficients, dividers, threads)
 
 
 @functools.cache

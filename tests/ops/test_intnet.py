@@ -171,7 +171,7 @@ warnings.simplefilter("ignore")
 layer = _nets.Layer(4, [(1, False, 127, [8], np.ones((4, 8), np.int8), np.zeros(4, np.int32), 0, 0, 255, 1)],
                     0, 255, False)
 x = np.ones((50, 50, 8), np.uint8)
-run = lambda: (layer.run([(x, 0)], None, None, None, False, 4, "auto") == 8).all()
+run = lambda: (layer.run([(x, 0)], None, None, None, None, False, 4, "auto") == 8).all()
 assert run()
 child = os.fork()
 if not child:
