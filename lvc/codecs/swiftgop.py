@@ -36,8 +36,8 @@ from lvc.weights import SwiftWeights
 LENGTHS = (1, 2, 4, 8)
 """Of groups, in frames; a P frame's payload starts with the place of its group's in this tuple."""
 
-_P_QUALITY = 5
-_B_QUALITY = (0, -2, -4)
+_P_QUALITY = 9
+_B_QUALITY = (1, -3, -7)
 """Qualities relative to the one asked for: of P frames that B frames follow, and of B frames by their level."""
 
 _FLOOR = 0.05
