@@ -158,7 +158,8 @@ def kmac(codec_string: str) -> dict[str, dict[str, float | None] | None] | None:
         return {"intra": None, "inter": {"encode": None, "decode": cost}}
     if not hasattr(weights, "inter"):
         return None
-    from lvc.models.complexity import kmac_per_pixel
+    from lvc.models import ContextInterModel
+    from lvc.models.complexity import context_decode_kmac_per_pixel, kmac_per_pixel
 
     params = configured.params
     models = {"intra": weights.intra if params.get("intra") == "learned" else None, "inter": weights.inter}
@@ -166,6 +167,9 @@ def kmac(codec_string: str) -> dict[str, dict[str, float | None] | None] | None:
     for name, model in models.items():
         if model is None:
             found[name] = None
+            continue
+        if isinstance(model, ContextInterModel):
+            found[name] = {"encode": None, "decode": round(context_decode_kmac_per_pixel(model), 3)}
             continue
         count = kmac_per_pixel(model, motion_estimation=params.get("motion") == "network")
         found[name] = {"encode": round(count.encode, 3), "decode": round(count.decode, 3)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +10,20 @@ import torch
 from torch import Tensor
 
 from lvc.bitstream import CodecId, StreamHeader
+from lvc.codecs.dvccontext import ContextCoder, ContextReference, after_intra, padded
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.motion import block_flow
 from lvc.codecs.neuralsearch import MAX_EFFORT, Search
 from lvc.codecs.picture import check_size
 from lvc.codecs.ratecontrol import code_frame, rate_controller
+from lvc.codecs.schedule import CASCADE, frame_quality, hevc_qp, intra_qp
 from lvc.entropy import Read, Write
 from lvc.entropy.coders import CODER_VERSION
+from lvc.entropy.symbols import ReadSymbols, WriteSymbols
 from lvc.errors import BitstreamError, CorruptStreamError, UsageError, WeightsError
-from lvc.models import InterModel
+from lvc.models import ContextInterModel, InterModel
 from lvc.ops.blockmotion import Field
-from lvc.ops.gains import BASE_STEP, STEP_DECAY, quantization_step
+from lvc.ops.gains import quantization_step
 from lvc.ops.picture import pad_planes
 from lvc.ops.warp import resize_flow
 from lvc.types import MAX_QUALITY, EncodeOptions, Frame, Packet, PacketKind, VideoInfo
@@ -30,21 +32,16 @@ from lvc.weights import Weights, load_weights
 INTRA_KINDS = ("hevc", "learned")
 """How I frames are coded; the position is the first byte of codec_data. The second is CODER_VERSION."""
 
-_PARAMS = {"intra": INTRA_KINDS, "motion": ("classical", "network"),
-           "effort": tuple(str(effort) for effort in range(MAX_EFFORT + 1))}
+_EFFORTS = tuple(str(effort) for effort in range(MAX_EFFORT + 1))
+_PARAMS = {"intra": INTRA_KINDS, "motion": ("classical", "network"), "effort": _EFFORTS}
 """What a codec string may choose; the first is the default."""
 
-_CODEC_IDS = {"dvc": CodecId.DVC, "dvc-lite": CodecId.DVC_LITE}
-_QP_OFFSET = -5
+_CONTEXT_PARAMS = {"intra": INTRA_KINDS, "effort": ("1", *(effort for effort in _EFFORTS if effort != "1"))}
+"""The same where the weights are of the second design (lvc.models.dvccontext)."""
 
+_CODEC_IDS = {"dvc": CodecId.DVC, "dvc-lite": CodecId.DVC_LITE}
 DEAD_ZONE = 0.06
 """Of the encoder's rounding (lvc.entropy.Write)."""
-
-
-def hevc_qp(quality: int) -> int:
-    """HEVC QP of I frames: that of the P frames' quantization step less 5, since all of a GOP rests on it."""
-    step = BASE_STEP * 2.0 ** ((MAX_QUALITY - quality) / STEP_DECAY)
-    return max(0, min(51, round(4 + 6 * math.log2(step)) + _QP_OFFSET))
 
 
 class NeuralCodec:
@@ -52,7 +49,8 @@ class NeuralCodec:
 
     Parameters in a codec string: ``intra=hevc`` (x265 intra, the default) or ``intra=learned``;
     ``motion=classical`` (block search, the default) or ``motion=network`` (the model's own estimate);
-    ``effort=0..3``, how hard the encoder looks for what to code (lvc.codecs.neuralsearch; default 0).
+    ``effort=0..3``, how hard the encoder looks for what to code (lvc.codecs.neuralsearch; default 0). With weights of
+    the second design motion is always searched for, and the effort (default 1) is that of lvc.codecs.dvccontext.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -65,14 +63,15 @@ class NeuralCodec:
 
     def encoder(self, video: VideoInfo, options: EncodeOptions) -> NeuralEncoder:
         """Raises UsageError on parameters that this codec does not know."""
-        choice = {name: options.params.get(name, known[0]) for name, known in _PARAMS.items()}
+        params = _CONTEXT_PARAMS if isinstance(self.weights.inter, ContextInterModel) else _PARAMS
+        choice = {name: options.params.get(name, known[0]) for name, known in params.items()}
         for name, value in options.params.items():
-            if name not in _PARAMS:
-                raise UsageError(f"{self.name} has no parameter {name!r}; it has: {', '.join(_PARAMS)}")
-            if value not in _PARAMS[name]:
-                raise UsageError(f"{self.name}: {name} must be one of {', '.join(_PARAMS[name])}, "
+            if name not in params:
+                raise UsageError(f"{self.name} has no parameter {name!r}; it has: {', '.join(params)}")
+            if value not in params[name]:
+                raise UsageError(f"{self.name}: {name} must be one of {', '.join(params[name])}, "
                                  f"not {value!r}")
-        return NeuralEncoder(self.weights, video, options, choice["intra"], choice["motion"],
+        return NeuralEncoder(self.weights, video, options, choice["intra"], choice.get("motion", ""),
                              int(choice["effort"]))
 
     def decoder(self, header: StreamHeader) -> NeuralDecoder:
@@ -82,6 +81,8 @@ class NeuralCodec:
         version = 1 if len(data) == 1 else CODER_VERSION
         if data[1:] not in (b"", bytes([CODER_VERSION])) or not data or data[0] >= len(INTRA_KINDS):
             raise CorruptStreamError(f"{self.name}: codec data {data[:8].hex()!r} in the header is not known")
+        if version != CODER_VERSION and isinstance(self.weights.inter, ContextInterModel):
+            raise CorruptStreamError(f"{self.name}: codec data of an older stream, but these weights are newer")
         return NeuralDecoder(self.weights, header.video, INTRA_KINDS[data[0]], version)
 
 
@@ -135,8 +136,29 @@ class _FrameCoder:
         current = None if frame is None else self.picture(frame, model.multiple)
         return model(coder, current, torch.tensor([quality]), self.padded_size(model.multiple))
 
+    def refer(self, frame: Frame, exact: bool = False) -> None:
+        """An I frame was decoded; ``exact``: the same on every machine."""
+        self.reference = frame
+
+    def write_inter(self, frame: Frame, quality: int) -> bytes:
+        """Code a P frame."""
+        coder = Write(DEAD_ZONE if self.search is None else 0.0)  # a search has rounded already, and knows better
+        picture = self.inter_picture(coder, frame, quality)
+        payload = coder.finish()
+        self.reference = self.frame(picture, frame.pts)
+        return payload
+
+    def read_inter(self, packet: Packet, version: int) -> Frame:
+        """Decode a P frame."""
+        coder = Read(packet.payload, version=version)
+        picture = self.inter_picture(coder, None, packet.quality)
+        coder.close()
+        self.reference = self.frame(picture, packet.pts)
+        return self.reference
+
     def inter_picture(self, coder: Write | Read, frame: Frame | None, quality: int) -> Tensor:
         model = self.weights.inter
+        assert isinstance(model, InterModel)
         assert self.reference is not None
         reference = self.picture(self.reference, model.multiple)
         current = flow = None
@@ -148,6 +170,50 @@ class _FrameCoder:
                 latents = self.search(current, reference, torch.tensor([quality]), flow)
                 return model(coder, None, reference, torch.tensor([quality]), latents=latents).picture
         return model(coder, current, reference, torch.tensor([quality]), flow).picture
+
+
+class _ContextFrameCoder(_FrameCoder):
+    """The same with a model of the second design."""
+
+    def __init__(self, weights: Weights, video: VideoInfo, intra: str, threads: int = 1, effort: int = 1) -> None:
+        super().__init__(weights, video, intra)
+        assert isinstance(weights.inter, ContextInterModel)
+        self._coder = ContextCoder(weights.inter, threads, effort)
+        self._known: ContextReference | None = None
+
+    def refer(self, frame: Frame, exact: bool = False) -> None:
+        self.reference, self._known = frame, after_intra(frame.planes, exact)
+
+    def write_inter(self, frame: Frame, quality: int) -> bytes:
+        assert self._known is not None
+        coder = WriteSymbols()
+        self._known = self._coder.code(coder, self._known, quality, padded(frame.planes))
+        payload = coder.finish()
+        self._crop(frame.pts)
+        return payload
+
+    def read_inter(self, packet: Packet, version: int) -> Frame:
+        assert self._known is not None
+        coder = ReadSymbols(packet.payload)
+        self._known = self._coder.code(coder, self._known, packet.quality)
+        coder.close()
+        return self._crop(packet.pts)
+
+    def _crop(self, pts: int) -> Frame:
+        assert self._known is not None
+        (y, u, v), (width, height) = self._known.planes, self.video.chroma_size
+        self.reference = Frame(y[: self.video.height, : self.video.width].copy(), u[:height, :width].copy(),
+                               v[:height, :width].copy(), pts)
+        return self.reference
+
+
+def _frame_coder(weights: Weights, video: VideoInfo, intra: str, threads: int, effort: int = 0) -> _FrameCoder:
+    if isinstance(weights.inter, ContextInterModel):
+        return _ContextFrameCoder(weights, video, intra, threads or torch.get_num_threads(), effort)
+    coder = _FrameCoder(weights, video, intra)
+    if effort:
+        coder.search = Search(weights.inter, (video.height, video.width), effort)
+    return coder
 
 
 class ClassicalMotion:
@@ -175,13 +241,13 @@ class NeuralEncoder:
 
     def __init__(self, weights: Weights, video: VideoInfo, options: EncodeOptions, intra: str,
                  motion: str, effort: int = 0) -> None:
-        self._coder = _FrameCoder(weights, video, intra)
-        if effort:
-            self._coder.search = Search(weights.inter, (video.height, video.width), effort)
-        if motion == "classical":
+        self._coder = _frame_coder(weights, video, intra, options.threads, effort)
+        if isinstance(weights.inter, InterModel) and motion == "classical":
             self._coder.motion = ClassicalMotion(weights.inter)
         self._options = options
-        self.rate_control = rate_controller(video, options)
+        self._cascade = isinstance(weights.inter, ContextInterModel)
+        self.rate_control = rate_controller(video, options, CASCADE) if self._cascade else (
+            rate_controller(video, options))
         self._count = 0
         self.codec_data = bytes([INTRA_KINDS.index(intra), CODER_VERSION])
         if options.threads:
@@ -199,23 +265,26 @@ class NeuralEncoder:
 
         def attempt(quality: int) -> Packet:
             self._coder = before.branch()
-            return self._code(frame, place == 0, quality)
+            return self._code(frame, place, quality)
 
         time = float(frame.pts * video.time_base)
         return [code_frame(self.rate_control, self._options.quality, place, time, attempt)]
 
-    def _code(self, frame: Frame, intra: bool, quality: int) -> Packet:
+    def _code(self, frame: Frame, place: int, quality: int) -> Packet:
         c = self._coder
-        if intra and c.intra == "hevc":
-            payload = c.hevc.encode(frame, hevc_qp(quality))
-            c.reference = c.hevc.decode(payload, frame.width, frame.height)
+        if place:
+            quality = frame_quality(quality, place) if self._cascade else quality
+            return Packet(PacketKind.INTER, c.write_inter(frame, quality), frame.pts, quality)
+        if c.intra == "hevc":
+            qp = intra_qp(quality, self._options.intra_period) if self._cascade else hevc_qp(quality)
+            payload = c.hevc.encode(frame, qp)
+            c.refer(c.hevc.decode(payload, frame.width, frame.height), exact=True)
         else:
-            # A search has rounded already, and knows better.
-            coder = Write(DEAD_ZONE if intra or c.search is None else 0.0)
-            picture = (c.intra_picture if intra else c.inter_picture)(coder, frame, quality)
+            coder = Write(DEAD_ZONE)
+            picture = c.intra_picture(coder, frame, quality)
             payload = coder.finish()
-            c.reference = c.frame(picture, frame.pts)
-        return Packet(PacketKind.INTRA if intra else PacketKind.INTER, payload, frame.pts, quality)
+            c.refer(c.frame(picture, frame.pts))
+        return Packet(PacketKind.INTRA, payload, frame.pts, quality)
 
     def flush(self) -> list[Packet]:
         """Nothing is ever left."""
@@ -226,7 +295,7 @@ class NeuralDecoder:
     """One frame a packet, no delay."""
 
     def __init__(self, weights: Weights, video: VideoInfo, intra: str, version: int = CODER_VERSION) -> None:
-        self._coder = _FrameCoder(weights, video, intra)
+        self._coder = _frame_coder(weights, video, intra, 0)
         self._version = version
 
     @torch.inference_mode()
@@ -239,18 +308,20 @@ class NeuralDecoder:
         try:
             if not 0 <= packet.quality <= MAX_QUALITY:
                 raise CorruptStreamError(f"quality {packet.quality} is above {MAX_QUALITY}")
-            if intra and c.intra == "hevc":
+            if not intra:
+                return [c.read_inter(packet, self._version)]
+            if c.intra == "hevc":
                 frame = c.hevc.decode(packet.payload, c.video.width, c.video.height)
                 frame = Frame(frame.y, frame.u, frame.v, packet.pts)
             else:
                 coder = Read(packet.payload, version=self._version)
-                picture = (c.intra_picture if intra else c.inter_picture)(coder, None, packet.quality)
+                picture = c.intra_picture(coder, None, packet.quality)
                 coder.close()
                 frame = c.frame(picture, packet.pts)
         except BitstreamError:
             c.reference = None
             raise
-        c.reference = frame
+        c.refer(frame, exact=c.intra == "hevc")
         return [frame]
 
     def flush(self) -> list[Frame]:

@@ -11,10 +11,11 @@ from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.picture import check_size
 from lvc.codecs.ratecontrol import code_frame, rate_controller
+from lvc.codecs.schedule import CASCADE, frame_quality, intra_qp
 from lvc.codecs.swiftcoding import InterCoder
 from lvc.codecs.swiftframe import pad_to_blocks
 from lvc.codecs.swiftgop import LENGTHS, SwiftGopDecoder, SwiftGopEncoder
-from lvc.codecs.swiftstate import CASCADE, InterState, frame_quality, intra_qp, quantizer_passes
+from lvc.codecs.swiftstate import InterState, quantizer_passes
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
 from lvc.ops.blockmotion import MAX_EFFORT

@@ -16,16 +16,10 @@ import torch
 from lvc.bitstream import StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.picture import check_size
+from lvc.codecs.schedule import frame_quality, intra_qp
 from lvc.codecs.swiftcoding import InterCoder
 from lvc.codecs.swiftframe import WINDOW, Planes, pad_to_blocks
-from lvc.codecs.swiftstate import (
-    SEARCH_LAGRANGIAN,
-    InterState,
-    Picture,
-    frame_quality,
-    intra_qp,
-    quantizer_passes,
-)
+from lvc.codecs.swiftstate import SEARCH_LAGRANGIAN, InterState, Picture, quantizer_passes
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
 from lvc.errors import CorruptStreamError, LvcError, UsageError
 from lvc.ops.blockdct import quantizer_step

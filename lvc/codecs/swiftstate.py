@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from lvc.codecs.neural import hevc_qp
+from lvc.codecs.schedule import CASCADE
 from lvc.codecs.swiftcoding import CodedResidual, InterCoder, Reference
 from lvc.codecs.swiftframe import WINDOW, Planes, Sizes, pad_to_blocks
 from lvc.entropy.symbols import DirectCoder
 from lvc.models.swiftmotion import VECTOR_MAX, Bools, CompoundContext
 from lvc.ops.blockdct import quantizer_step
 from lvc.ops.blockmotion import BLOCK, BlockMotion, Field, Second, chain, disagreement, mirror, search
-from lvc.types import MAX_QUALITY, Frame, VideoInfo
+from lvc.types import Frame, VideoInfo
 
 SEARCH_LAGRANGIAN = 0.55
 """SATD a bit of motion is worth, relative to the quantization step (see lvc.ops.blockmotion.search)."""
-
-CASCADE = (5, -1, 1, -1)
-"""Qualities of the P frames relative to the one asked for, by the place in the group of pictures modulo 4: what
-every fourth frame gets is worth more than it costs, since the following ones are predicted from it."""
 
 ANCHORS = len(CASCADE)
 """Second references are the I frame and every so many frames from it on: those of the best quality."""
@@ -29,28 +24,10 @@ ANCHORS = len(CASCADE)
 _MIRRORED_AGE = 2
 """Of the second reference of B frames, for the networks: the youngest that P frames have."""
 
-_FINEST = 4
-"""By how many QP an I frame is finer than lvc.codecs.neural.hevc_qp says, at most."""
-
 
 def quantizer_passes(effort: int) -> int:
     """Passes of lvc.codecs.swiftcoding.InterCoder at an effort of 0..3."""
     return max(1, effort)
-
-
-def intra_qp(quality: int, period: int) -> int:
-    """HEVC QP of the I frame of a group of pictures of so many frames (0 or less: endless).
-
-    The longer the group, the more frames profit by a finer I frame: 2 finer than lvc.codecs.neural.hevc_qp says for 10
-    frames, 4 for 32 or more.
-    """
-    finer = _FINEST if period <= 0 else min(_FINEST, max(0, round(math.log2(period / 2.5))))
-    return max(0, hevc_qp(quality) - finer)
-
-
-def frame_quality(quality: int, place: int) -> int:
-    """Quality of the P frame at a place 1, 2, ... in its group of pictures."""
-    return min(MAX_QUALITY, max(0, quality + CASCADE[place % len(CASCADE)]))
 
 
 @dataclass(frozen=True)

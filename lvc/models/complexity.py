@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from lvc.coding import CdfTables
 from lvc.models.dvc import InterModel
+from lvc.models.dvccontext import ContextInterModel
 from lvc.models.intra import IntraModel
 from lvc.models.swiftmodel import SwiftModel
+from lvc.ops.blockdct import COEFFICIENTS
 from lvc.ops.blockmotion import BLOCK
 from lvc.ops.compressai_adapter import GDN, EntropyBottleneck
 from lvc.ops.integer import IntConv2d
@@ -63,6 +65,22 @@ def kmac_per_pixel(model: InterModel | IntraModel, *, motion_estimation: bool = 
             forward(current)
         kmac.append(count() / (1000.0 * side * side))
     return Complexity(encode=kmac[0], decode=kmac[1])
+
+
+def context_decode_kmac_per_pixel(model: ContextInterModel) -> float:
+    """Thousands of multiply-adds a luma sample that a decoder needs for a P frame of the second design, at most.
+
+    Counted as by kmac_per_pixel, with both networks on; those of the probabilities at every 8x8 block, though they run
+    only where something is coded. The shadow's transforms and interpolation are not counted.
+    """
+    side = 4 * BLOCK
+    picture = torch.zeros(1, model.space.channels, side // 2, side // 2)
+    symbols, quality = torch.zeros(1, COEFFICIENTS, 4, 4), torch.zeros(1, dtype=torch.int64)
+    with torch.inference_mode(), counting(model) as count:
+        prediction = model.prediction(picture, picture, torch.zeros(1, 2, 4, 4), quality)
+        model.filtered(model.decoded(prediction, symbols, quality)[0], prediction, picture, quality)
+    layers = [m for part in (model.entropy, model.motion) for m in part.modules() if isinstance(m, IntConv2d)]
+    return count() / (1000.0 * side**2) + sum(layer.weight.numel() for layer in layers) / (1000.0 * BLOCK**2)
 
 
 _SQUARES = 1 / 32**2 + 1 / 16**2

@@ -32,6 +32,14 @@ class EntropyConfig:
 
 
 @dataclass(frozen=True)
+class ContextConfig:
+    """Channels inside the networks that tell probabilities (lvc.models.dvccontext)."""
+
+    motion_width: int = 48
+    entropy_width: int = 64
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """An inter model, its intra model, and what they share.
 
@@ -45,6 +53,8 @@ class ModelConfig:
         motion_step: quantization step of the motion, relative to half a luma sample (the mean of a 16x16
             block) where the picture's step is 12.
         intra, intra_entropy: the same for the learned intra model.
+        context: of the second design of the inter model (lvc.models.dvccontext), or None: the first one
+            (lvc.models.dvc). In the second one flow, motion, the entropy models and motion_step say nothing.
     """
 
     name: str = "dvc"
@@ -61,6 +71,7 @@ class ModelConfig:
     motion_step: float = 1.0
     intra: tuple[Layer, ...] = (Layer(2, 5, 128),) * 4
     intra_entropy: EntropyConfig = EntropyConfig()
+    context: ContextConfig | None = None
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
@@ -76,6 +87,8 @@ class ModelConfig:
         raw["flow"]["widths"] = tuple(raw["flow"]["widths"])
         raw["flow"] = FlowConfig(**raw["flow"])
         raw["refine"] = tuple(raw["refine"])
+        if raw.get("context") is not None:
+            raw["context"] = ContextConfig(**raw["context"])
         return cls(**raw)
 
 
@@ -87,20 +100,16 @@ _LITE_COEFFICIENTS = (Layer(2, 5, 48), Layer(2, 5, 96), Layer(1, 3, 96))
 DVC_LITE = ModelConfig(
     name="dvc-lite",
     picture="yuv420",
-    flow=FlowConfig(levels=4, kernel=3, widths=(48, 48, 48, 32), unshuffle=4),
-    motion=(Layer(2, 3, 32), Layer(2, 3, 32)),
-    motion_entropy=EntropyConfig(z_channels=16, levels=2, width=32, means=True),
     residual=_LITE_COEFFICIENTS,
-    residual_entropy=EntropyConfig(z_channels=32, levels=3, width=48),
     refine=(48, 64, 64),
     fold=2,
     loop_filter=True,
     dct_start=True,
-    motion_step=0.5,
     intra=_LITE_COEFFICIENTS,
     intra_entropy=EntropyConfig(z_channels=32, levels=3, width=48),
+    context=ContextConfig(),
 )
-"""The same classes for two CPU cores: motion at a quarter, pictures packed at half resolution."""
+"""For two CPU cores: the second design, pictures packed at half resolution."""
 
 CONFIGS = {config.name: config for config in (DVC, DVC_LITE)}
 """Configurations by name."""

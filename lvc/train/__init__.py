@@ -94,7 +94,7 @@ def _prepare(plan: Recipe, runs: Path) -> list[Path]:
     from lvc.train.flowteacher import prepare_flows
 
     caches = [_cache(sources, runs) for sources in (plan.data, plan.val) if sources]
-    if any(stage.needs_flows for stage in plan.stages):
+    if any(plan.needs_flows(stage) for stage in plan.stages):
         prepare_flows(caches[0])
     return caches
 

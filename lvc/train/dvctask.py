@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from lvc.codecs.hevc_intra import HevcIntra
-from lvc.codecs.neural import NeuralCodec, hevc_qp
-from lvc.models import CONFIGS, InterModel, IntraModel
+from lvc.codecs.neural import NeuralCodec
+from lvc.codecs.schedule import hevc_qp
+from lvc.models import CONFIGS, ContextInterModel, InterModel, IntraModel, inter_model
+from lvc.ops.integer import IntConv2d
 from lvc.ops.picture import picture_space
+from lvc.train.contextlosses import find_fields, motion_loss, picture_loss
 from lvc.train.data import ClipDataset, batch_of
 from lvc.train.illustrate import illustrate
 from lvc.train.losses import Pictures, inter_loss, intra_loss
@@ -23,13 +26,20 @@ from lvc.train.task import BETAS, State, ahead, unfreeze
 from lvc.train.validate import write_averaged
 from lvc.train.world import World
 from lvc.types import Frame
-from lvc.weights import load_weights
+from lvc.weights import load_swift_weights, load_weights
 
 LR_FACTORS = ((".density.", 10.0), (".base_index.", 128.0), ("_gain.", 2.0), (".entropy.decoder.", 0.2),
               (".synthesis.", 0.05))
 """Learning rates relative to the rest, by a part of the parameter's name. Factorized densities start wide,
 and every hyper-latent pays for it; scale indices count 64 levels. In integer layers inputs go up to 255, so
 small changes go a long way, as they do in transforms that start at an optimum."""
+
+CONTEXT_LR_FACTORS = ((".entropy.base_index.", 8.0), (".entropy.flag_base.", 8.0), (".motion.distribution.", 2.0),
+                      (".motion.flag_distribution.", 2.0), (".synthesis.", 0.1))
+"""The same for the second design (lvc.models.dvccontext)."""
+
+WEIGHT_ROOM = 0.49
+"""Weights that its integer layers may grow to, at least: they start smaller."""
 
 
 @dataclass
@@ -41,12 +51,25 @@ class Batch:
         quality: (N,) int64.
         reference: (N, channels, H, W) decoded first frames; None for the intra model.
         seeds: of each sample's noise.
+        fields: (N, T - 1, 2, h, w), block motion for the second design.
     """
 
     pictures: Pictures
     quality: Tensor
     reference: Tensor | None
     seeds: list[int]
+    fields: Tensor | None = None
+
+
+def _start(model: ContextInterModel) -> None:
+    """Start the residual's probabilities as swift's, where they have the same size, and motion with room to learn."""
+    known = load_swift_weights("swift").model
+    if model.config.context is not None and model.config.context.entropy_width == known.config.entropy_width:
+        unfreeze(known)
+        model.entropy.load_state_dict(known.entropy.state_dict())
+    for layer in model.motion.modules():
+        if isinstance(layer, IntConv2d):
+            layer.calibrate(WEIGHT_ROOM)
 
 
 class DvcTask:
@@ -65,11 +88,12 @@ class DvcTask:
         self.recipe, self.cache = recipe, cache
         self._world, self._workers = world or World(), workers
         self._hevc = HevcIntra("ultrafast")
-        self._space = picture_space(CONFIGS[recipe.model].picture)
+        self._config = CONFIGS[recipe.model]
+        self._space = picture_space(self._config.picture)
 
     def build(self) -> nn.ModuleDict:
-        config = CONFIGS[self.recipe.model]
-        models = nn.ModuleDict({"inter": InterModel(config), "intra": IntraModel(config)})
+        config = self._config
+        models = nn.ModuleDict({"inter": inter_model(config), "intra": IntraModel(config)})
         if self.recipe.init:
             shipped = self.recipe.init == "shipped"
             init = load_weights(self.recipe.model if shipped else Path(self.recipe.init))
@@ -77,10 +101,13 @@ class DvcTask:
                 if module is not None:
                     models[name].load_state_dict(module.state_dict())
             unfreeze(models)
+        elif isinstance(inter := models["inter"], ContextInterModel):
+            _start(inter)
         return models.to(memory_format=torch.channels_last)
 
     def lr_factor(self, stage: Stage, name: str) -> float:
-        return next((f for part, f in LR_FACTORS if part in f".{name}"), 1.0)
+        context = stage.model == "inter" and self._config.context is not None
+        return next((f for part, f in (CONTEXT_LR_FACTORS if context else LR_FACTORS) if part in f".{name}"), 1.0)
 
     def record(self, stage: Stage, index: int, averaged: State) -> dict[str, float]:
         raise NotImplementedError("recipes of this family have no recordings")
@@ -93,7 +120,7 @@ class DvcTask:
 
     def stream(self, stage: Stage, index: int, start: int) -> Iterator[Batch]:
         dataset = ClipDataset(self.cache, crop=stage.crop, length=stage.frames,
-                              seed=self.recipe.seed * 1000 + index, flows=stage.needs_flows,
+                              seed=self.recipe.seed * 1000 + index, flows=self.recipe.needs_flows(stage),
                               frame_skip_prob=stage.frame_skip, exposure=stage.exposure)
         return ahead(lambda step: self._batch(dataset, stage, index, step), start, workers=self._workers)
 
@@ -112,7 +139,13 @@ class DvcTask:
                   for i, q in enumerate(quality)]
         y, uv = (torch.from_numpy(np.stack([p[part] for p in planes])).float() for part in (0, 1))
         first = self._space.pack(y[:, None], uv).contiguous(memory_format=torch.channels_last)
-        return Batch(Pictures.of_batch(raw), quality, first, seeds)
+        fields = None
+        if self._config.context is not None:
+            clips = [[(raw["y"][i, t].numpy(), raw["u"][i, t].numpy(), raw["v"][i, t].numpy())
+                      for t in range(stage.frames)] for i in range(len(quality))]
+            found = [find_fields((p[0], p[1][0], p[1][1]), clip, int(q)) for p, clip, q in zip(planes, clips, quality)]
+            fields = torch.from_numpy(np.stack([np.stack(f) for f in found]).astype(np.float32))
+        return Batch(Pictures.of_batch(raw), quality, first, seeds, fields)
 
     def _decoded(self, planes: list[Any], reference: str, quality: int) -> tuple[Any, Any]:
         """Luma (H, W) and chroma (2, H/2, W/2) of a first frame as the decoder would have them."""
@@ -130,14 +163,23 @@ class DvcTask:
             return intra_loss(model, batch.pictures, batch.quality, chroma_weight=weight, seeds=batch.seeds,
                               distortion=stage.distortion)
         model = models["inter"]
-        assert isinstance(model, InterModel)
         assert batch.reference is not None
+        if isinstance(model, ContextInterModel):
+            assert batch.fields is not None
+            if stage.loss == "m":
+                return motion_loss(model, batch.fields, batch.quality)
+            learns = any(p.requires_grad for p in model.entropy.parameters())
+            return picture_loss(model, batch.pictures, batch.reference, batch.fields, batch.quality,
+                                chroma_weight=weight, rate=learns, distortion=stage.distortion)
+        assert isinstance(model, InterModel)
         return inter_loss(model, stage.loss, batch.pictures, batch.reference, batch.quality,
                           chroma_weight=weight, detach=stage.detach, seeds=batch.seeds,
                           distortion=stage.distortion)
 
     def illustrate(self, models: nn.ModuleDict, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         model = models[stage.model]
+        if isinstance(model, ContextInterModel):
+            return {}
         assert isinstance(model, InterModel | IntraModel)
         return illustrate(model, stage.loss, batch.pictures, batch.reference, batch.quality)
 

@@ -219,6 +219,11 @@ class Recipe:
         by_structure = any(stage.distortion == "ms-ssim" for stage in self.stages)
         return "bd_rate_ms_ssim" if by_structure else "bd_rate_yuv"
 
+    def needs_flows(self, stage: Stage) -> bool:
+        """Whether the data of a stage must come with classical flows: models of the second design search by blocks."""
+        config = CONFIGS.get(self.model)
+        return stage.needs_flows and (config is None or config.context is None)
+
     @property
     def family(self) -> str:
         """"dvc", "swift", "restore" or "stsr"."""

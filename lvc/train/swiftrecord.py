@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from lvc import __version__
 from lvc.codecs.hevc_intra import HevcIntra
+from lvc.codecs.schedule import CASCADE, frame_quality, intra_qp
 from lvc.codecs.swiftcoding import InterCoder, PredictedFrame, first_guess
 from lvc.codecs.swiftframe import Planes, Sizes, pad_to_blocks, size_map
-from lvc.codecs.swiftstate import CASCADE, InterFrame, InterState, frame_quality, intra_qp, quantizer_passes
+from lvc.codecs.swiftstate import InterFrame, InterState, quantizer_passes
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.symbols import Integers
 from lvc.errors import VideoError

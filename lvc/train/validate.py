@@ -17,7 +17,7 @@ from lvc.codecs.base import Codec
 from lvc.errors import UsageError
 from lvc.metrics import MS_SSIM_MIN_SIDE, bd_rate, frame_to_rgb, ms_ssim, plane_psnr, psnr_yuv611
 from lvc.metrics.rdcurves import ms_ssim_db
-from lvc.models import CONFIGS, InterModel, IntraModel
+from lvc.models import CONFIGS, IntraModel, inter_model
 from lvc.train.cache import FrameStore
 from lvc.train.recipe import Recipe
 from lvc.types import EncodeOptions, Frame, VideoInfo
@@ -35,7 +35,7 @@ def write_averaged(state: dict[str, dict[str, torch.Tensor]], model: str, path: 
                    metadata: dict[str, str] | None = None) -> Weights:
     """Export the (averaged) state of a training to a weights file, and load that file."""
     config = CONFIGS[model]
-    inter, intra = InterModel(config), IntraModel(config)
+    inter, intra = inter_model(config), IntraModel(config)
     inter.load_state_dict(state["inter"])
     intra.load_state_dict(state["intra"])
     save_weights(path, inter, intra, metadata or {})

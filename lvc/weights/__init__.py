@@ -17,7 +17,7 @@ from torch import nn
 from lvc.enhance.restore import RestoreConfig, RestoreNet
 from lvc.enhance.srfi import Srfi, SrfiConfig
 from lvc.errors import WeightsError
-from lvc.models import InterModel, IntraModel, ModelConfig
+from lvc.models import ContextInterModel, InterModel, IntraModel, ModelConfig, inter_model
 from lvc.models.swiftmodel import SwiftConfig, SwiftModel
 from lvc.weights.files import DIGEST_BYTES, freeze, locate, manifest, read, save, set_state, table_owners
 
@@ -53,7 +53,7 @@ class Weights(_File):
     """
 
     config: ModelConfig
-    inter: InterModel
+    inter: InterModel | ContextInterModel
     intra: IntraModel | None
 
 
@@ -114,7 +114,7 @@ def _load(source: str | Path, parse: Callable[[Path, str], T]) -> T:
 def _parse(path: Path, sha256: str) -> Weights:
     metadata, tensors = read(path)
     config = ModelConfig.from_json(metadata["config"])
-    inter = InterModel(config)
+    inter = inter_model(config)
     set_state(inter, "inter.", tensors)
     intra = None
     if any(key.startswith("intra.") for key in tensors):
@@ -134,7 +134,7 @@ def _parser(prefix: str, config: Any, network: Any, weights: Callable[[str, str,
     return parse
 
 
-def save_weights(path: Path, inter: InterModel, intra: IntraModel | None,
+def save_weights(path: Path, inter: InterModel | ContextInterModel, intra: IntraModel | None,
                  metadata: dict[str, str]) -> bytes:
     """Freeze models of the dvc family and write them. Returns the digest of the file (16 bytes).
 

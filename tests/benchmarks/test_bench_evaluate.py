@@ -31,6 +31,7 @@ from lvc.ops.integer import IntConv2d
 from lvc.weights import load_stsr_weights, save_restore_weights
 
 CODEC = "x264:preset=ultrafast"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +148,13 @@ def test_multiply_adds_of_networks():
     assert environment.kmac("x265:preset=medium") is None
     found = environment.kmac("dvc-lite")
     assert found["intra"] is None  # HEVC
-    assert 10 < found["inter"]["decode"] < found["inter"]["encode"] < 100
-    network = environment.kmac("dvc-lite:intra=learned,motion=network")
-    assert 1 < network["intra"]["decode"] < network["intra"]["encode"] < 100
-    assert network["inter"]["decode"] == found["inter"]["decode"]
-    assert network["inter"]["encode"] > found["inter"]["encode"]
+    assert 10 < found["inter"]["decode"] < 40
+    assert found["inter"]["encode"] is None  # it depends on what the encoder tries
+    first = f"weights={GOLDEN / 'dvc_v1.safetensors'}"  # of the first design
+    plain, network = (environment.kmac(f"dvc-lite:{first}{more}") for more in ("", ",intra=learned,motion=network"))
+    assert 0 < network["intra"]["decode"] < network["intra"]["encode"] < 100
+    assert 0 < plain["inter"]["decode"] < plain["inter"]["encode"] < network["inter"]["encode"] < 100
+    assert network["inter"]["decode"] == plain["inter"]["decode"]
     swift = environment.kmac("swift")
     assert swift["intra"] is None
     assert swift["inter"]["encode"] is None

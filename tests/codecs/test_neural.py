@@ -13,7 +13,8 @@ import torch
 import lvc.codecs.neural as neural
 from lvc.bitstream import StreamHeader
 from lvc.codecs import codec_for_header
-from lvc.codecs.neural import ClassicalMotion, NeuralCodec, NeuralDecoder, NeuralEncoder, hevc_qp
+from lvc.codecs.neural import ClassicalMotion, NeuralCodec, NeuralDecoder, NeuralEncoder
+from lvc.codecs.schedule import hevc_qp
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
 from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
 from lvc.weights import Weights, save_weights

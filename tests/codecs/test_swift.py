@@ -19,10 +19,9 @@ import torch
 
 from lvc.bitstream import StreamHeader
 from lvc.codecs import codec_for_header, open_codec
-from lvc.codecs.neural import hevc_qp
+from lvc.codecs.schedule import CASCADE, frame_quality, hevc_qp, intra_qp
 from lvc.codecs.swift import SwiftCodec, SwiftDecoder, SwiftEncoder, load_swift
 from lvc.codecs.swiftcoding import InterCoder
-from lvc.codecs.swiftstate import CASCADE, frame_quality, intra_qp
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
 from lvc.models.swiftinference import FilterInference
 from lvc.ops.blockmotion import MAX_EFFORT

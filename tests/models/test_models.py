@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lvc.entropy import Estimate, FactorizedModel, Hyperprior, Read, Write
-from lvc.models import CONFIGS, DVC, DVC_LITE, InterModel, IntraModel, ModelConfig
-from lvc.models.complexity import kmac_per_pixel
+from lvc.models import CONFIGS, DVC, DVC_LITE, ContextInterModel, InterModel, IntraModel, ModelConfig
+from lvc.models.complexity import context_decode_kmac_per_pixel, kmac_per_pixel
 from lvc.models.config import EntropyConfig, FlowConfig
 from lvc.ops.transforms import Layer
 
@@ -168,9 +168,9 @@ def test_paper_size() -> None:
 
 
 def test_lite_size() -> None:
-    cost = kmac_per_pixel(InterModel(DVC_LITE), motion_estimation=False)
-    assert 20 <= cost.decode <= 40
-    assert cost.encode < 45
+    model = ContextInterModel(DVC_LITE)
+    assert 20 <= context_decode_kmac_per_pixel(model) <= 40
+    assert sum(p.numel() for p in model.parameters()) < 1.5e6
     assert kmac_per_pixel(IntraModel(DVC_LITE)).decode < 25
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 import lvc.train.swiftrecord as swiftrecord
+from lvc.codecs.schedule import CASCADE, frame_quality
 from lvc.codecs.swiftcoding import CodedResidual
 from lvc.codecs.swiftframe import size_aux, size_map
-from lvc.codecs.swiftstate import CASCADE, frame_quality
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.symbols import EstimateSymbols
 from lvc.errors import UsageError, VideoError

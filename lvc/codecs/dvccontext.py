@@ -1,0 +1,202 @@
+"""P frames of the second design of the dvc family (lvc.models.dvccontext): one path for encoder and decoder.
+
+A reference is two pictures: the decoded one, made by networks in floating point, and its shadow, in integers, which
+nothing but the entropy coder looks at. Parsing never depends on rounding, then, though contexts see a prediction.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lvc.codecs.swiftcoding import PredictedFrame, Reference, _bits, first_guess
+from lvc.codecs.swiftframe import Planes, where_filled
+from lvc.codecs.swiftquant import _weights, weighted_error
+from lvc.entropy.symbols import ReadSymbols, WriteSymbols
+from lvc.models.dvccontext import MULTIPLE, ContextInterModel
+from lvc.models.motionpyramid import VECTOR_MAX
+from lvc.models.swift import GROUPS, LUMA_GROUPS
+from lvc.models.swiftinference import EntropyInference, FrameContext, Symbols
+from lvc.ops.blockdct import quantizer_step
+from lvc.ops.blockmotion import BLOCK, Field, predict, search
+from lvc.ops.blocktransform import reconstruct
+from lvc.ops.intnet import kernels as _nets
+
+SEARCH_LAGRANGIAN = 0.7
+"""SATD a bit of motion is worth, relative to the quantization step (see lvc.ops.blockmotion.search)."""
+
+WINDOW = "cosine"
+"""Blending of neighbouring blocks' predictions."""
+
+AREAS = ("none", "coded", "all")
+"""What the loop filter is applied to: blocks that have symbols, or all."""
+
+_EVEN = 40
+"""Index of choices of the encoder: about one bit each."""
+
+
+@dataclass(frozen=True)
+class ContextReference:
+    """What a P frame refers to.
+
+    Attributes:
+        planes: the former decoded frame, padded (see padded).
+        shadow: its integer shadow, with the context that its symbols are.
+        field: its motion, None after an I frame.
+    """
+
+    planes: Planes
+    shadow: Reference
+    field: Field | None = None
+
+
+def padded(planes: Planes) -> Planes:
+    """Extend planes by replication so that luma has sides that are multiples of MULTIPLE."""
+    h, w = (-(-n // MULTIPLE) * MULTIPLE for n in planes[0].shape)
+    sizes = ((h, w), (h // 2, w // 2), (h // 2, w // 2))
+    y, u, v = (np.pad(p, ((0, a - p.shape[0]), (0, b - p.shape[1])), "edge") for p, (a, b) in zip(planes, sizes))
+    return y, u, v
+
+
+def after_intra(planes: Planes, exact: bool) -> ContextReference:
+    """The reference that an I frame is, its planes of any size.
+
+    Args:
+        planes: as decoded.
+        exact: whether every machine decodes the same. Else the shadow starts out grey.
+    """
+    picture = padded(planes)
+    y, u, v = picture if exact else (np.full_like(p, 128) for p in picture)
+    return ContextReference(picture, Reference((y, u, v)))
+
+
+class ContextCoder:
+    """Codes P frames.
+
+    Args:
+        model: with frozen tables.
+        threads: at least 1; what is coded does not depend on it.
+        effort: 0..3, how hard the encoder looks for motion; from 1 on symbols are chosen twice, the second time by
+            the distributions that the first choice led to; from 2 on the refined prediction is tried.
+    """
+
+    def __init__(self, model: ContextInterModel, threads: int = 1, effort: int = 1) -> None:
+        self.model, self._threads, self._effort = model, threads, effort
+        self._entropy = EntropyInference(model.entropy, threads)
+        self._passes = 1 if effort == 0 else 2
+        self._value_bits = _bits(model.entropy.distribution)
+        self._flag_bits = _bits(model.entropy.flag_distribution)
+        self._weights = np.ascontiguousarray(_weights()[:, 0, 0].numpy())
+
+    def search(self, current: Planes, reference: ContextReference, quality: int) -> Field:
+        """Motion of a padded frame."""
+        step = quantizer_step(quality) / 16
+        found = search(current[0], reference.planes[0], SEARCH_LAGRANGIAN * step, previous=reference.field,
+                       window=WINDOW, effort=self._effort, threads=self._threads)
+        return np.clip(found.vectors, -VECTOR_MAX, VECTOR_MAX)
+
+    def code(self, coder: WriteSymbols | ReadSymbols, reference: ContextReference, quality: int,
+             current: Planes | None = None) -> ContextReference:
+        """Code a P frame.
+
+        Args:
+            coder: writes or reads.
+            reference: the former frame.
+            quality: 0..63.
+            current: the frame, padded; None when reading.
+
+        Returns:
+            What the next frame refers to.
+        """
+        qualities = torch.tensor([quality])
+        field = self._motion(coder, reference, qualities, None if current is None
+                             else self.search(current, reference, quality))
+        warped = predict(reference.planes, field, window=WINDOW)
+        source = None if current is None else self._picture(current)
+        prediction = self._prediction(coder, reference, warped, field, qualities, source)
+        # The shadow's side: integers only.
+        shadowed = predict(reference.shadow.planes, field, window=WINDOW)
+        context = PredictedFrame(reference.shadow, shadowed, field, quality, self._threads).context
+        symbols = None
+        if source is not None:
+            latent = self.model.latent(source, prediction, qualities)[0].permute(1, 2, 0)
+            symbols = self.choose(np.ascontiguousarray(latent.numpy()), context)
+        symbols, known = self._entropy.code(coder, symbols, context)
+        sizes = np.full(symbols.shape[:2], BLOCK, np.uint8)
+        shadow = reconstruct(shadowed, symbols, quantizer_step(quality), sizes, self._threads)
+        # What is seen; filtered only if it must be.
+        latents = torch.from_numpy(symbols.astype(np.float32)).permute(2, 0, 1)[None]
+        plain, residual = self.model.decoded(prediction, latents, qualities)
+
+        @functools.cache
+        def shown(area: int) -> Planes:
+            if AREAS[area] == "none":
+                return self._planes(plain)
+            if AREAS[area] == "all":
+                return self._planes(self.model.filtered(plain, prediction, residual, qualities))
+            return where_filled(sizes, symbols.any(2), shown(AREAS.index("all")), shown(AREAS.index("none")))
+
+        best = None
+        if current is not None:
+            best = min(range(len(AREAS)), key=lambda area: weighted_error(shown(area), current))
+        return ContextReference(shown(self._area(coder, best)), Reference(shadow, known, sizes), field)
+
+    def _flag(self, coder: WriteSymbols | ReadSymbols, value: bool | None) -> bool:
+        """Code a choice of the encoder (None when reading)."""
+        wanted = None if value is None else np.array([value], np.int16)
+        return bool(coder.code(wanted, np.array([_EVEN], np.uint8), self.model.entropy.flag_distribution)[0])
+
+    def _area(self, coder: WriteSymbols | ReadSymbols, area: int | None) -> int:
+        """Code which of AREAS is filtered."""
+        return next((n for n in range(len(AREAS) - 1) if not self._flag(coder, None if area is None else area > n)),
+                    len(AREAS) - 1)
+
+    def _motion(self, coder: WriteSymbols | ReadSymbols, reference: ContextReference, quality: Tensor,
+                field: Field | None) -> Field:
+        def tensor(x: Field | None) -> Tensor | None:
+            return None if x is None else torch.from_numpy(x.astype(np.float32))[None]
+
+        h, w = (n // BLOCK for n in reference.planes[0].shape)
+        coded = self.model.motion(coder, tensor(field), tensor(reference.field), quality, (h, w))
+        return np.ascontiguousarray(coded[0].numpy().astype(np.int16))
+
+    def _prediction(self, coder: WriteSymbols | ReadSymbols, reference: ContextReference, warped: Planes,
+                    field: Field, quality: Tensor, source: Tensor | None) -> Tensor:
+        """The prediction, refined if the encoder says so."""
+        plain, use = self._picture(warped), None
+        if source is not None:
+            use = self._effort > 1 and _error(self._refined(plain, reference, field, quality), source) < _error(
+                plain, source)
+        return self._refined(plain, reference, field, quality) if self._flag(coder, use) else plain
+
+    def _refined(self, plain: Tensor, reference: ContextReference, field: Field, quality: Tensor) -> Tensor:
+        vectors = torch.from_numpy(field.astype(np.float32))[None]
+        return self.model.prediction(plain, self._picture(reference.planes), vectors, quality)
+
+    def choose(self, coefficients: npt.NDArray[np.float32], context: FrameContext) -> Symbols:
+        """Rate-distortion optimized quantization of latents (h, w, 96), as lvc.codecs.swiftquant says."""
+        symbols, edges = first_guess(coefficients), (0, *(b for _, b in GROUPS))
+        for _ in range(self._passes):
+            flags, index = self._entropy.indices(symbols, context)
+            symbols, _ = _nets.choose(coefficients, index, flags, edges, len(LUMA_GROUPS), self._value_bits,
+                                      self._flag_bits, self._weights, self._threads)
+        return symbols
+
+    def _picture(self, planes: Planes) -> Tensor:
+        y, u, v = (torch.from_numpy(p.astype(np.float32)) for p in planes)
+        return self.model.space.pack(y[None, None], torch.stack((u, v))[None])
+
+    def _planes(self, picture: Tensor) -> Planes:
+        y, uv = self.model.space.unpack(picture)
+        first, second, third = (p.round().clamp(0, 255).to(torch.uint8).contiguous().numpy() for p in (y[0, 0], *uv[0]))
+        return first, second, third
+
+
+def _error(picture: Tensor, source: Tensor) -> float:
+    """Sum of squared errors; packed chroma counts as luma does."""
+    return float((picture - source).square().sum())
