@@ -38,14 +38,27 @@ _NEURAL_SEAMS = (
     ("entropy coding", "lvc.entropy", "Write", ()),
     ("entropy coding", "lvc.entropy", "Read", ()),
 )
+_SYMBOL_SEAMS = (
+    ("entropy coding", "lvc.entropy.symbols", "WriteSymbols", ()),
+    ("entropy coding", "lvc.entropy.symbols", "ReadSymbols", ()),
+)
+_CONTEXT_SEAMS = (
+    ("motion", "lvc.codecs.dvccontext", "", ("search",)),
+    ("prediction and filters", "lvc.codecs.dvccontext", "", ("predict", "reconstruct")),
+    ("prediction and filters", "lvc.models.dvccontext", "ContextInterModel", ("prediction", "filtered")),
+    ("networks", "lvc.models.dvccontext", "ContextInterModel", ("latent", "decoded")),
+    ("networks", "lvc.models.motionpyramid", "MotionPyramid", ("forward",)),
+    ("networks", "lvc.models.swiftinference", "EntropyInference", ("code", "indices")),
+    *_SYMBOL_SEAMS,
+)
 _SWIFT_SEAMS = (
     ("motion", "lvc.codecs.swiftstate", "", ("search",)),
+    ("motion", "lvc.codecs.swiftgop", "", ("search",)),
     ("prediction and filters", "lvc.codecs.swiftcoding", "", ("predict", "forward_dct", "reconstruct")),
     ("prediction and filters", "lvc.models.swiftinference", "FilterInference", ("__call__",)),
     *(("networks", "lvc.models.swiftinference", name, ("code",))
       for name in ("EntropyInference", "SizesInference", "MotionInference")),
-    ("entropy coding", "lvc.entropy.symbols", "WriteSymbols", ()),
-    ("entropy coding", "lvc.entropy.symbols", "ReadSymbols", ()),
+    *_SYMBOL_SEAMS,
 )
 _PARTS = {"motion_estimation": "motion", "motion": "networks", "residual": "networks",
           "refine": "prediction and filters", "loop_filter": "prediction and filters"}
@@ -129,8 +142,8 @@ def timed(clock: StageClock, codec: Any) -> Iterator[None]:
             make = clock.wrap(getattr(type(inner), name), "codec")
             patch(type(inner), name, lambda *a, _make=make, **k: _Timed(_make(*a, **k), clock))
         learned = bool(inner.weights_digest)
-        own = _SWIFT_SEAMS if inner.name == "swift" else _NEURAL_SEAMS
-        for stage, module, owner_name, methods in (*_SEAMS, *((*_INTRA_SEAMS, *own) if learned else ())):
+        own = _own_seams(inner) if learned else ()
+        for stage, module, owner_name, methods in (*_SEAMS, *(_INTRA_SEAMS if learned else ()), *own):
             owner = import_module(module)
             if owner_name:
                 owner = getattr(owner, owner_name, None)
@@ -140,12 +153,21 @@ def timed(clock: StageClock, codec: Any) -> Iterator[None]:
                 if not callable(getattr(owner, name, None)):
                     raise BenchmarkError(f"speed.py knows no {module} {owner_name} {name}: lvc has changed")
                 patch(owner, name, clock.wrap(getattr(owner, name), stage))
-        if learned:
+        if own is _NEURAL_SEAMS:
             undo += _hook_models(clock)
         yield
     finally:
         for step in reversed(undo):
             step()
+
+
+def _own_seams(codec: Any) -> tuple[tuple[str, str, str, tuple[str, ...]], ...]:
+    """Of a learned codec."""
+    from lvc.models.dvccontext import ContextInterModel
+
+    if codec.name == "swift":
+        return _SWIFT_SEAMS
+    return _CONTEXT_SEAMS if isinstance(getattr(codec.weights, "inter", None), ContextInterModel) else _NEURAL_SEAMS
 
 
 def _hook_models(clock: StageClock) -> list[Callable[[], None]]:
