@@ -10,31 +10,23 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lvc.codecs.swiftcoding import PredictedFrame, Reference, _bits, first_guess
-from lvc.codecs.swiftframe import Planes, where_filled
-from lvc.codecs.swiftquant import _weights, weighted_error
+from lvc.codecs.swiftcoding import PredictedFrame, Reference, SymbolChooser
+from lvc.codecs.swiftframe import WINDOW, Planes, where_filled
+from lvc.codecs.swiftquant import weighted_error
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
 from lvc.models.dvccontext import MULTIPLE, ContextInterModel
 from lvc.models.motionpyramid import VECTOR_MAX
-from lvc.models.swift import GROUPS, LUMA_GROUPS
-from lvc.models.swiftinference import EntropyInference, FrameContext, Symbols
+from lvc.models.swiftfilter import AREAS
+from lvc.models.swiftinference import EntropyInference
 from lvc.ops.blockdct import quantizer_step
 from lvc.ops.blockmotion import BLOCK, Field, predict, search
 from lvc.ops.blocktransform import reconstruct
-from lvc.ops.intnet import kernels as _nets
 
 SEARCH_LAGRANGIAN = 0.7
 """SATD a bit of motion is worth, relative to the quantization step (see lvc.ops.blockmotion.search)."""
-
-WINDOW = "cosine"
-"""Blending of neighbouring blocks' predictions."""
-
-AREAS = ("none", "coded", "all")
-"""What the loop filter is applied to: blocks that have symbols, or all."""
 
 _EVEN = 40
 """Index of choices of the encoder: about one bit each."""
@@ -88,10 +80,7 @@ class ContextCoder:
     def __init__(self, model: ContextInterModel, threads: int = 1, effort: int = 1) -> None:
         self.model, self._threads, self._effort = model, threads, effort
         self._entropy = EntropyInference(model.entropy, threads)
-        self._passes = 1 if effort == 0 else 2
-        self._value_bits = _bits(model.entropy.distribution)
-        self._flag_bits = _bits(model.entropy.flag_distribution)
-        self._weights = np.ascontiguousarray(_weights()[:, 0, 0].numpy())
+        self._chooser = SymbolChooser(self._entropy, 1 if effort == 0 else 2)
 
     def search(self, current: Planes, reference: ContextReference, quality: int) -> Field:
         """Motion of a padded frame."""
@@ -125,7 +114,7 @@ class ContextCoder:
         symbols = None
         if source is not None:
             latent = self.model.latent(source, prediction, qualities)[0].permute(1, 2, 0)
-            symbols = self.choose(np.ascontiguousarray(latent.numpy()), context)
+            symbols, _ = self._chooser(np.ascontiguousarray(latent.numpy()), context)
         symbols, known = self._entropy.code(coder, symbols, context)
         sizes = np.full(symbols.shape[:2], BLOCK, np.uint8)
         shadow = reconstruct(shadowed, symbols, quantizer_step(quality), sizes, self._threads)
@@ -177,15 +166,6 @@ class ContextCoder:
     def _refined(self, plain: Tensor, reference: ContextReference, field: Field, quality: Tensor) -> Tensor:
         vectors = torch.from_numpy(field.astype(np.float32))[None]
         return self.model.prediction(plain, self._picture(reference.planes), vectors, quality)
-
-    def choose(self, coefficients: npt.NDArray[np.float32], context: FrameContext) -> Symbols:
-        """Rate-distortion optimized quantization of latents (h, w, 96), as lvc.codecs.swiftquant says."""
-        symbols, edges = first_guess(coefficients), (0, *(b for _, b in GROUPS))
-        for _ in range(self._passes):
-            flags, index = self._entropy.indices(symbols, context)
-            symbols, _ = _nets.choose(coefficients, index, flags, edges, len(LUMA_GROUPS), self._value_bits,
-                                      self._flag_bits, self._weights, self._threads)
-        return symbols
 
     def _picture(self, planes: Planes) -> Tensor:
         y, u, v = (torch.from_numpy(p.astype(np.float32)) for p in planes)

@@ -19,7 +19,7 @@ from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.symbols import DirectCoder
 from lvc.models.swift import AUX, CONTEXT_MAX, GROUPS, LUMA_GROUPS
 from lvc.models.swiftfilter import AREAS, SIZE_AUX
-from lvc.models.swiftinference import FilterInference, FrameContext, SwiftInference, Symbols
+from lvc.models.swiftinference import EntropyInference, FilterInference, FrameContext, SwiftInference, Symbols
 from lvc.models.swiftmodel import SwiftModel
 from lvc.ops.blockdct import SIZES, quantizer_step
 from lvc.ops.blockmotion import Field, Second, predict
@@ -70,22 +70,45 @@ class CodedResidual:
     decoded: Planes
 
 
+class SymbolChooser:
+    """Rate-distortion optimized quantization, as lvc.codecs.swiftquant.choose_symbols, once or more.
+
+    Args:
+        networks: tell what symbols cost.
+        passes: at least 1. From the second on, distributions are those that the former pass led to.
+    """
+
+    def __init__(self, networks: EntropyInference, passes: int) -> None:
+        self._networks, self._passes = networks, passes
+        model = networks.model
+        self._value_bits, self._flag_bits = (_bits(d) for d in (model.distribution, model.flag_distribution))
+        self._weights = np.ascontiguousarray(_weights()[:, 0, 0].numpy())
+
+    def __call__(self, coefficients: npt.NDArray[np.float32],
+                 context: FrameContext) -> tuple[Symbols, npt.NDArray[np.float32]]:
+        """Coefficients in units of their steps (h, w, 96) -> symbols (h, w, 96) and their cost (h, w)."""
+        symbols, cost = first_guess(coefficients), np.empty(0, np.float32)
+        edges = (0, *(b for _, b in GROUPS))
+        for _ in range(self._passes):
+            flag_index, index = self._networks.indices(symbols, context)
+            symbols, cost = _nets.choose(coefficients, index, flag_index, edges, len(LUMA_GROUPS), self._value_bits,
+                                         self._flag_bits, self._weights, self._networks.threads)
+        return symbols, cost
+
+
 class InterCoder:
     """Codes P frames, given their motion, with the weights that a model has now.
 
     Args:
         model: with frozen tables.
         threads: at least 1; the results do not depend on it.
-        passes: of the encoder's choice of symbols, at least 1. From the second on, distributions are those that the
-            former pass led to.
+        passes: of the encoder's choice of symbols (SymbolChooser).
     """
 
     def __init__(self, model: SwiftModel, threads: int = 1, passes: int = 1) -> None:
-        self.model, self.threads, self._passes = model, threads, passes
+        self.model, self.threads = model, threads
         self.networks = SwiftInference(model, threads)
-        distributions = model.entropy.distribution, model.entropy.flag_distribution
-        self._value_bits, self._flag_bits = (_bits(d) for d in distributions)
-        self._weights = np.ascontiguousarray(_weights()[:, 0, 0].numpy())
+        self._chooser = SymbolChooser(self.networks.entropy, passes)
 
     def code(self, coder: DirectCoder, reference: Reference, field: Field, squares: Sizes, quality: int, *,
              second: Second | None = None, current: Planes | None = None, try_sizes: bool = True) -> CodedResidual:
@@ -137,14 +160,8 @@ class InterCoder:
 
     def choose(self, coefficients: npt.NDArray[np.float32],
                context: FrameContext) -> tuple[Symbols, npt.NDArray[np.float32]]:
-        """As lvc.codecs.swiftquant.choose_symbols, once or more: symbols (h, w, 96) and their cost (h, w)."""
-        symbols, cost = first_guess(coefficients), np.empty(0, np.float32)
-        edges = (0, *(b for _, b in GROUPS))
-        for _ in range(self._passes):
-            flag_index, index = self.networks.entropy.indices(symbols, context)
-            symbols, cost = _nets.choose(coefficients, index, flag_index, edges, len(LUMA_GROUPS), self._value_bits,
-                                         self._flag_bits, self._weights, self.threads)
-        return symbols, cost
+        """As of SymbolChooser."""
+        return self._chooser(coefficients, context)
 
     def choose_sizes(self, frame: PredictedFrame, current: Planes, motion_sizes: Sizes,
                      former: Sizes | None) -> Sizes:

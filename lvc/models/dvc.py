@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lvc.entropy import Coder, Estimate
 from lvc.models.common import LatentCodec
 from lvc.models.config import ModelConfig
-from lvc.ops.blocks import PyramidFlow, RefinementNet, high_pass, soft_clip
+from lvc.ops.blocks import PyramidFlow, RefinementNet, high_pass, log_step_plane, soft_clip
 from lvc.ops.gains import quantization_step
 from lvc.ops.picture import picture_space
 from lvc.ops.warp import resize_flow
@@ -98,7 +98,7 @@ class InterModel(nn.Module):
         picture = prediction + residual_hat.float() * step
         if self.loop_filter is not None:
             detail = torch.cat((high_pass(picture) / step, high_pass(prediction) / step, residual_hat), 1)
-            features = torch.cat((soft_clip(detail), _log_step_plane(step, picture)), 1)
+            features = torch.cat((soft_clip(detail), log_step_plane(step, picture)), 1)
             picture = picture + self.loop_filter(features).float() * step
         return InterOutput(picture, prediction, warped, flow_hat, flow, motion_bits)
 
@@ -110,12 +110,8 @@ class InterModel(nn.Module):
     def _refinement(self, warped: Tensor, reference: Tensor, flow: Tensor, step: Tensor) -> Tensor:
         flow_plane = resize_flow(flow, (warped.shape[2], warped.shape[3]), 0.125)
         detail = soft_clip(torch.cat((high_pass(warped), high_pass(reference)), 1) / step)
-        features = torch.cat((detail, flow_plane, _log_step_plane(step, warped)), 1)
+        features = torch.cat((detail, flow_plane, log_step_plane(step, warped)), 1)
         return self.refine(features).float() * step
 
     def _luma(self, picture: Tensor) -> Tensor:
         return self.space.unpack(picture)[0]
-
-
-def _log_step_plane(step: Tensor, like: Tensor) -> Tensor:
-    return (torch.log2(step) - 4.0).expand(-1, 1, like.shape[2], like.shape[3])

@@ -24,7 +24,7 @@ from lvc.models.config import ModelConfig
 from lvc.models.motionpyramid import MotionPyramid
 from lvc.models.swift import SwiftEntropy
 from lvc.ops.blockdct import CHROMA_STEP, LUMA, zigzag
-from lvc.ops.blocks import RefinementNet, high_pass, soft_clip
+from lvc.ops.blocks import RefinementNet, high_pass, log_step_plane, soft_clip
 from lvc.ops.gains import QualityTable, quantization_step
 from lvc.ops.picture import picture_space
 from lvc.ops.transforms import AnalysisTransform, SynthesisTransform, start_as_dct
@@ -91,7 +91,7 @@ class ContextInterModel(nn.Module):
         step = quantization_step(quality)[:, None, None, None]
         flow = field.repeat_interleave(4, 2).repeat_interleave(4, 3) * (0.25 * 0.125)
         detail = soft_clip(torch.cat((high_pass(warped), high_pass(reference)), 1) / step)
-        features = torch.cat((detail, flow, _log_step_plane(step, warped)), 1)
+        features = torch.cat((detail, flow, log_step_plane(step, warped)), 1)
         return warped + self.refine(features).float() * step
 
     def latent(self, current: Tensor, prediction: Tensor, quality: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class ContextInterModel(nn.Module):
         """The picture after the loop filter."""
         step = quantization_step(quality)[:, None, None, None]
         detail = torch.cat((high_pass(picture) / step, high_pass(prediction) / step, residual), 1)
-        features = torch.cat((soft_clip(detail), _log_step_plane(step, picture)), 1)
+        features = torch.cat((soft_clip(detail), log_step_plane(step, picture)), 1)
         return picture + self.loop_filter(features).float() * step
 
 
@@ -117,7 +117,3 @@ def _order() -> Tensor:
     """For each coefficient of lvc.ops.blockdct its place among those of lvc.ops.transforms.packed_dct_basis."""
     chroma = [(LUMA + p, LUMA + 16 + p) for p in zigzag(4)]
     return torch.tensor([*zigzag(8), *(place for pair in chroma for place in pair)])
-
-
-def _log_step_plane(step: Tensor, like: Tensor) -> Tensor:
-    return (torch.log2(step) - 4.0).expand(-1, 1, like.shape[2], like.shape[3])

@@ -131,3 +131,8 @@ def high_pass(x: Tensor) -> Tensor:
 def soft_clip(x: Tensor, limit: float = 8.0) -> Tensor:
     """x / (1 + |x| / limit): the identity near 0, within +-limit, so that strong edges blow nothing up."""
     return x / (1.0 + x.abs() * (1.0 / limit))
+
+
+def log_step_plane(step: Tensor, like: Tensor) -> Tensor:
+    """log2 of quantization steps (N, 1, 1, 1), less 4, as a channel of the size of ``like``: (N, 1, H, W)."""
+    return (torch.log2(step) - 4.0).expand(-1, 1, like.shape[2], like.shape[3])

@@ -105,16 +105,24 @@ def test_payloads_do_not_depend_on_threads(codec: NeuralCodec, textured_frames: 
         torch.set_num_threads(1)
         payloads, references = coded(ContextCoder(contents(codec), 1), frames)
         torch.set_num_threads(2)
-        reader, reference = ContextCoder(contents(codec), 2), references[0]
-        with torch.inference_mode():
-            for payload, expected in zip(payloads, references[1:], strict=True):
-                symbols = ReadSymbols(payload)
-                reference = reader.code(symbols, reference, 40)
-                symbols.close()
-                same_shadow(reference, expected)
-                assert int(np.abs(reference.planes[0].astype(int) - expected.planes[0]).max()) <= 1
+        for reference, expected in read_again(ContextCoder(contents(codec), 2), payloads, references):
+            assert int(np.abs(reference.planes[0].astype(int) - expected.planes[0]).max()) <= 1
     finally:
         torch.set_num_threads(before)
+
+
+@torch.inference_mode()
+def read_again(reader: ContextCoder, payloads: list[bytes],
+               references: list[ContextReference]) -> list[tuple[ContextReference, ContextReference]]:
+    """What a reader makes of payloads, each beside what the writer had; their shadows are the same."""
+    reference, pairs = references[0], []
+    for payload, expected in zip(payloads, references[1:], strict=True):
+        symbols = ReadSymbols(payload)
+        reference = reader.code(symbols, reference, 40)
+        symbols.close()
+        same_shadow(reference, expected)
+        pairs.append((reference, expected))
+    return pairs
 
 
 def same_shadow(a: ContextReference, b: ContextReference) -> None:
@@ -134,13 +142,7 @@ def test_parsing_does_not_depend_on_what_is_seen(codec: NeuralCodec, textured_fr
         for network in (model.refine, model.loop_filter, model.residual.synthesis):
             for parameter in network.parameters():
                 parameter.mul_(1.1)
-    reader, reference = ContextCoder(model), references[0]
-    with torch.inference_mode():
-        for payload, expected in zip(payloads, references[1:], strict=True):
-            symbols = ReadSymbols(payload)
-            reference = reader.code(symbols, reference, 40)
-            symbols.close()
-            same_shadow(reference, expected)
+    reference = read_again(ContextCoder(model), payloads, references)[-1][0]
     assert any((a != b).any() for a, b in zip(reference.planes, references[-1].planes, strict=True))
 
 
