@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +37,15 @@ class _Anchor:
 
     planes: Planes
     field: Field
+    age: int
+
+
+@dataclass(frozen=True)
+class _SecondReference:
+    """A second reference: its planes, what derives the vectors into it from those into the first one, its age."""
+
+    planes: Planes
+    lead: Callable[[Field], Field]
     age: int
 
 
@@ -113,23 +123,16 @@ class InterState:
 
         Without try_sizes, all transforms are 8x8.
         """
-        assert self.reference is not None
-        vectors, sizes = (None, None) if motion is None else (
-            np.clip(motion.vectors, -VECTOR_MAX, VECTOR_MAX), motion.sizes)
-        networks = self.coder.networks
-        self.field, self.sizes = networks.motion.code(coder, vectors, sizes, self._shape, quality, self.field,
-                                                      self.sizes)
-        second = compound = None
-        if self._anchor is not None:
-            context = self._compound_context(self._anchor, quality)
-            self._compound = networks.motion.code_compound(coder, None if motion is None else motion.compound, context)
-            compound = self._compound, context
-            second = Second(self._anchor.planes, context.second, self._compound)
-        residual = self.coder.code(coder, self.reference, self.field, self.sizes, quality, second=second,
-                                   current=current, try_sizes=try_sizes)
-        self._age(self.reference, self.field)
-        self.reference = residual.reference
-        return InterFrame(residual, compound)
+        former, anchor = self.picture, self._anchor
+        second = None
+        if anchor is not None:
+            second = _SecondReference(anchor.planes, lambda field: chain(field, anchor.field), anchor.age)
+        picture, frame = self._predicted(coder, quality, former.reference, former, second, current, motion, try_sizes)
+        assert picture.field is not None
+        self._age(former.reference, picture.field)
+        self.reference, self.field = picture.reference, picture.field
+        self.sizes, self._compound = picture.sizes, picture.compound
+        return frame
 
     @property
     def picture(self) -> Picture:
@@ -153,29 +156,29 @@ class InterState:
             past, future: what it is predicted from. Vectors into the second one are those into the first one, mirrored.
             guide: whichever of the two was coded later. Its motion spans twice the time.
         """
+        second = _SecondReference(future.reference.planes, mirror, _MIRRORED_AGE)
+        former = replace(guide, field=_half(guide.field))
+        return self._predicted(coder, quality, past.reference, former, second, current, motion, try_sizes)[0]
+
+    def _predicted(self, coder: DirectCoder, quality: int, reference: Reference, former: Picture,
+                   second: _SecondReference | None, current: Planes | None, motion: BlockMotion | None,
+                   try_sizes: bool) -> tuple[Picture, InterFrame]:
+        """Code a frame by a reference, perhaps a second one, and the motion of a former picture."""
         vectors, sizes = (None, None) if motion is None else (
             np.clip(motion.vectors, -VECTOR_MAX, VECTOR_MAX), motion.sizes)
         networks = self.coder.networks
-        former = _half(guide.field)
-        field, sizes = networks.motion.code(coder, vectors, sizes, self._shape, quality, former, guide.sizes)
-        mirrored = mirror(field)
-        difference = disagreement(past.reference.planes[0], field, future.reference.planes[0], mirrored)
-        context = CompoundContext(field, sizes, mirrored, difference * 64 // quantizer_step(quality), guide.compound,
-                                  _MIRRORED_AGE, quality)
-        compound = networks.motion.code_compound(coder, None if motion is None else motion.compound, context)
-        residual = self.coder.code(coder, past.reference, field, sizes, quality,
-                                   second=Second(future.reference.planes, mirrored, compound), current=current,
+        field, sizes = networks.motion.code(coder, vectors, sizes, self._shape, quality, former.field, former.sizes)
+        both = compound = coded = None
+        if second is not None:
+            led = second.lead(field)
+            difference = disagreement(reference.planes[0], field, second.planes[0], led)
+            context = CompoundContext(field, sizes, led, difference * 64 // quantizer_step(quality), former.compound,
+                                      second.age, quality)
+            compound = networks.motion.code_compound(coder, None if motion is None else motion.compound, context)
+            both, coded = Second(second.planes, led, compound), (compound, context)
+        residual = self.coder.code(coder, reference, field, sizes, quality, second=both, current=current,
                                    try_sizes=try_sizes)
-        return Picture(residual.reference, field, sizes, compound)
-
-    def _compound_context(self, anchor: _Anchor, quality: int) -> CompoundContext:
-        assert self.reference is not None
-        assert self.field is not None
-        assert self.sizes is not None
-        vectors = chain(self.field, anchor.field)
-        difference = disagreement(self.reference.planes[0], self.field, anchor.planes[0], vectors)
-        return CompoundContext(self.field, self.sizes, vectors, difference * 64 // quantizer_step(quality),
-                               self._compound, anchor.age, quality)
+        return Picture(residual.reference, field, sizes, compound), InterFrame(residual, coded)
 
     def _age(self, reference: Reference, field: Field) -> None:
         """A frame was decoded: its reference becomes the second one of those to come, or that moves further away."""
