@@ -14,7 +14,7 @@ from lvc.codecs.dvccontext import ContextCoder, ContextReference, after_intra, p
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.motion import block_flow
 from lvc.codecs.neuralsearch import MAX_EFFORT, Search
-from lvc.codecs.picture import check_size
+from lvc.codecs.picture import check_size, shown
 from lvc.codecs.ratecontrol import code_frame, rate_controller
 from lvc.codecs.schedule import CASCADE, frame_quality, hevc_qp, intra_qp
 from lvc.entropy import Read, Write
@@ -201,9 +201,7 @@ class _ContextFrameCoder(_FrameCoder):
 
     def _crop(self, pts: int) -> Frame:
         assert self._known is not None
-        (y, u, v), (width, height) = self._known.planes, self.video.chroma_size
-        self.reference = Frame(y[: self.video.height, : self.video.width].copy(), u[:height, :width].copy(),
-                               v[:height, :width].copy(), pts)
+        self.reference = shown(self._known.planes, self.video, pts)
         return self.reference
 
 

@@ -43,6 +43,13 @@ def crop_frame(frame: Frame, width: int, height: int) -> Frame:
                  np.ascontiguousarray(frame.v[:ch, :cw]), frame.pts)
 
 
+def shown(planes: tuple[Plane, Plane, Plane], video: VideoInfo, pts: int) -> Frame:
+    """What of decoded planes, at least as large as the video, is output: a copy, since others refer to them."""
+    y, u, v = planes
+    width, height = video.chroma_size
+    return Frame(y[: video.height, : video.width].copy(), u[:height, :width].copy(), v[:height, :width].copy(), pts)
+
+
 def to_av(frame: Frame, pts: int) -> av.VideoFrame:
     """Copy a frame of even width and height into one of PyAV."""
     picture = av.VideoFrame(frame.width, frame.height, "yuv420p")

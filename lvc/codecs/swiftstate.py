@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lvc.codecs.picture import shown
 from lvc.codecs.schedule import CASCADE
 from lvc.codecs.swiftcoding import CodedResidual, InterCoder, Reference
 from lvc.codecs.swiftframe import WINDOW, Planes, Sizes, pad_to_blocks
@@ -195,10 +196,7 @@ class InterState:
 
     def shown(self, picture: Picture, pts: int) -> Frame:
         """A decoded picture, at the video's size."""
-        width, height = self.video.chroma_size
-        y, u, v = picture.reference.planes
-        return Frame(y[: self.video.height, : self.video.width].copy(), u[:height, :width].copy(),
-                     v[:height, :width].copy(), pts)
+        return shown(picture.reference.planes, self.video, pts)
 
 
 def _half(field: Field | None) -> Field | None:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lvc.codecs.dvccontext import SEARCH_LAGRANGIAN, WINDOW
+from lvc.codecs.dvccontext import SEARCH_LAGRANGIAN
 from lvc.codecs.swiftcoding import PredictedFrame, Reference
-from lvc.codecs.swiftframe import Planes
+from lvc.codecs.swiftframe import WINDOW, Planes
 from lvc.codecs.swiftquant import ROUNDING
 from lvc.entropy.symbols import EstimateSymbols
 from lvc.models.dvccontext import ContextInterModel
