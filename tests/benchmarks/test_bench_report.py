@@ -334,7 +334,10 @@ if BROWSER is not None:
         view.click(".legend button[data-series='0']")
         assert series.is_visible()
 
+        assert len(shown(".legend li")) == 3
+        view.evaluate("document.querySelector('.legend li').dataset.periods = '32'")  # as if not measured at 10
         view.select_option("#sequence", "texture")
+        assert len(shown(".legend li")) == 2
         stage = view.locator(".stage")
         stage.scroll_into_view_if_needed()
         box = stage.bounding_box()
@@ -347,7 +350,7 @@ if BROWSER is not None:
         view.keyboard.press("End")
         assert view.evaluate(at) == "100%"
         view.select_option(".choose select[name=left]", "0")
-        assert view.locator(".tag.l").inner_text() == "source"
+        assert view.locator(".tag.l").inner_text().strip() == "source"
         assert view.evaluate("[...document.querySelectorAll('.stage img')].every(i => i.naturalWidth > 100)")
         assert view.evaluate("document.documentElement.scrollWidth") == width
         assert said == []
