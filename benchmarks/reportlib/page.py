@@ -107,16 +107,9 @@ class _Page:
         return "threads: " + ", ".join("as the codec chooses" if n == 0 else str(n) for n in counts)
 
     def legend(self) -> list[dict[str, Any]]:
-        drawn: dict[str, set[int]] = {codec: set() for codec in self.styles}
-        for period in self.data.periods:
-            for curve in [*self.data.of_period(period), *self._published_of(period)]:
-                drawn[curve.codec].add(period)
         return [{"name": short_name(codec), "swatch": Markup(swatch_svg(style, self._prefix())),
-                 "color": style.color, "hollow": style.hollow, "periods": " ".join(map(str, sorted(drawn[codec])))}
+                 "color": style.color, "hollow": style.hollow}
                 for codec, style in self.styles.items()]
-
-    def _published_of(self, period: int) -> list[RDCurve]:
-        return [curve for curve in self.published if curve.intra_period in (None, period)]
 
     def findings(self) -> Iterator[dict[str, Any]]:
         """The BD-rate of each learned codec against what is to be compared with it."""
@@ -152,12 +145,13 @@ class _Page:
                 if len(self.data.sequences(period)) < 2 and not self.published:
                     continue
                 curves, left_out = self.data.means(period)
-                curves = [*curves, *self._published_of(period)]
+                published = [c for c in self.published if c.intra_period in (None, period) and c.has(metric)]
+                curves = [*curves, *published]
                 if left_out:
                     names = ", ".join(map(short_name, left_out))
                     caption = f"Left out, not measured with every codec: {names}. "
-                if self.published:
-                    sets = ", ".join(dict.fromkeys(curve.dataset for curve in self.published))
+                if published:
+                    sets = ", ".join(dict.fromkeys(curve.dataset for curve in published))
                     caption += f"Published curves are means over {sets}."
             svg = rd_svg(curves, metric, self.styles, self._prefix(),
                          f"{PLOT_METRICS[metric][1]} against bits per pixel, {sequence or 'mean'}")

@@ -16,8 +16,9 @@
         (own === undefined || own === sequence || (sequence === "" && always === "yes"));
       view.hidden = !fits;
     }
-    for (const item of all(".legend li")) {
-      item.hidden = !item.dataset.periods.split(" ").includes(wanted.get("period"));
+    const drawings = all("#rd figure:not([hidden])");
+    for (const button of all(".legend button")) {
+      button.parentElement.hidden = !drawings.some((e) => e.querySelector(`.s${button.dataset.series}`));
     }
     for (const plots of all(".plots, .pairs")) {
       plots.classList.toggle("one", all(":scope > :not([hidden])", plots).length === 1);

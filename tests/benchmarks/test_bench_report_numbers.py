@@ -6,10 +6,13 @@ import re
 from typing import Any
 
 import pytest
+from benchlib.published import PUBLISHED
 from benchlib.specs import BenchmarkError
 from reportlib.data import ReportData
 from reportlib.page import render
 from reportlib.stages import clip_speeds
+
+from lvc.metrics.rdcurves import load_curves
 
 VERYFAST = "x265:preset=veryfast,tune=zerolatency"
 ULTRAFAST = "x265:preset=ultrafast"
@@ -43,7 +46,7 @@ def test_headlines_are_against_the_base_or_a_codec_of_like_structure(make_record
 
 
 def test_headlines_and_tables_leave_out_what_was_not_measured(records):
-    """A codec of intra period 10 alone has no row, column, and place in the legend at 32; doubts are not dropped."""
+    """A codec of intra period 10 alone has neither row nor column at 32; doubts are not dropped."""
     other = [{**r, "intra_period": 32} for r in records if r["codec"] != ULTRAFAST]
     high = [{**r, "mean": {**r["mean"], "psnr_yuv": r["mean"]["psnr_yuv"] + 6}} if r["codec"] == "learned" else r
             for r in other]
@@ -56,9 +59,6 @@ def test_headlines_and_tables_leave_out_what_was_not_measured(records):
     assert set(tables) == {"10", "32"}
     for period, body in zip(tables, bodies, strict=True):
         assert ("x265 ultrafast" in body) == (period == "10")
-    legend = re.findall(r'<li data-periods="([\d ]+)">.*?<span>([^<]+)</span></button>', text, re.S)
-    shown = {name: periods for periods, name in legend}
-    assert shown == {"x265 veryfast zerolatency": "10 32", "learned": "10 32", "x265 ultrafast": "10"}
     assert "mean over 2 sequences; on less than 50 % of the range</span>" in text
     assert "mean over 2 sequences</span>" in text
 
@@ -88,6 +88,25 @@ def test_speeds_of_speed_py_where_the_records_have_none(records):
     assert text.count("Encode speed (million pixels a second)") == 9  # measures by choices of sequence
     timed = render(ReportData(records), title="T", speed=[content])
     assert "reading and writing of video included: all rate points; threads: as the codec chooses." in timed
+
+
+def test_published_curves_stand_beside_the_means_of_what_they_measure(records):
+    """Marked, with what they are means over; in no table, and not where they have no such measure."""
+    published = [curve for curve in load_curves([PUBLISHED / "hevc-d.json"]) if not curve.sequence]
+    plain = render(ReportData(records), title="T")
+    text = render(ReportData(records), title="T", published=published)
+    assert "DVC (published)" not in plain
+    assert "<span>DVC (published)</span></button>" in text
+    assert "(published)" not in "".join(re.findall(r'<div class="scroll".*?</div>', text, re.S))
+    assert re.findall(r'<div class="finding".*?</div>\n</div>', text, re.S) == re.findall(
+        r'<div class="finding".*?</div>\n</div>', plain, re.S)
+    for metric in ("yuv", "rgb", "ms-ssim"):
+        view = re.search(rf'<figure class="mean" data-period="10" data-metric="{metric}".*?</figure>', text, re.S)
+        drawn = set(re.findall(r'class="series s(\d+)"', view[0]))
+        expected = [curve for curve in published if curve.has(metric) and curve.intra_period in (None, 10)]
+        assert len(drawn) == 3 + len({curve.codec for curve in expected})
+        assert ("Published curves are means over HEVC class D." in view[0]) == bool(expected)
+    assert not any(curve.has("yuv") and curve.intra_period == 10 for curve in published)
 
 
 def test_versions_of_an_encoder_stand_under_its_name(make_record):
