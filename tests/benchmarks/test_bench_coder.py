@@ -14,7 +14,7 @@ from coderlib import peers
 from coderlib.cases import CHANNELS, make_case, peer_cdfs
 from coderlib.measure import WrongSymbols, clock, one_core, sizes
 from coderlib.tables import page, ratios
-from coderlib.targets import THERE, against_targets, target_lines
+from coderlib.targets import THERE, against_targets, ratio_line, target_lines
 
 from lvc.coding import current_kernels
 
@@ -175,6 +175,15 @@ def test_targets_are_held_against_what_was_measured_and_scaled():
     assert target_lines(results_of({"CompressAI": (1, 1)})) == []
     alone = "\n".join(target_lines(results_of({"lvc avx512": (2000, 2000)})))
     assert alone.endswith("6 of 6 targets are reached.")
+
+
+def test_ratios_that_were_aimed_at():
+    others = {"CompressAI": (20, 10), "torch_ans": (100, 50)}
+    results = results_of({"lvc scalar": (600, 399), "lvc avx2": (600, 400), **others})
+    assert ratio_line(results).endswith("everywhere: reached by avx2, not by scalar.")
+    assert ratio_line(results_of({"lvc avx2": (600, 400), "CompressAI": (20, 10), "torch_ans": (151, 50)})).endswith(
+        "reached by none, not by avx2.")
+    assert ratio_line(results_of({"lvc avx2": (600, 400), "CompressAI": (1, 1)})) == ""
 
 
 def test_the_page_of_results_that_are_there(tmp_path, capsys):
