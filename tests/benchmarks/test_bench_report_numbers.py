@@ -22,7 +22,7 @@ ULTRAFAST = "x265:preset=ultrafast"
 def records(make_record) -> list[dict[str, Any]]:
     """The learned codec needs twice the bits of veryfast, ultrafast 1.5 times; two sequences."""
     return [make_record(codec, ("quality" if weights else "crf", str(i)), 0.1 * factor * 2.0**i, 30.0 + 3 * i,
-                        sequence=name, weights=weights)
+                        sequence=name, weights=weights, seconds=None)
             for name in ("texture", "other") for i in range(4)
             for codec, factor, weights in ((VERYFAST, 1.0, ""), ("learned", 2.0, "ab"), (ULTRAFAST, 1.5, ""))]
 
@@ -33,7 +33,8 @@ def test_headlines_are_against_the_base_or_a_codec_of_like_structure(make_record
     names = {VERYFAST: "", medium: "", svt: "", "swift": "a", "swift:bframes=7": "a", "own": "a",
              "restore:base=x265,preset=medium": "a", "stsr:base=svt-av1,ks=2,kt=2,preset=8": "a",
              "restore:base=x264,preset=slow": "a"}
-    records = [make_record(name, ("quality" if weights else "crf", str(i)), 0.1 * 2.0**i, 30 + 3 * i, weights=weights)
+    records = [make_record(name, ("quality" if weights else "crf", str(i)), 0.1 * 2.0**i, 30 + 3 * i, weights=weights,
+                           seconds=None)
                for name, weights in names.items() for i in range(4)]
     data = ReportData(records)
     assert {name: data.rival(name) for name in names if name not in data.anchors} == {
@@ -80,13 +81,13 @@ def test_speeds_of_speed_py_where_the_records_have_none(records):
     assert clip_speeds([], 1000) == ({}, "")
     with pytest.raises(BenchmarkError, match="lacks"):
         clip_speeds([{"rows": []}], 1000)
-    bare = {"command": "lvc"}
-    untimed = ReportData([{**r, "encode": bare, "decode": bare} for r in records])
+    untimed = ReportData(records)
     assert 'id="speed"' not in render(untimed, title="T")
     text = render(untimed, title="T", speed=[content])
     assert f"reading and writing of video included: {source}." in text
     assert text.count("Encode speed (million pixels a second)") == 9  # measures by choices of sequence
-    timed = render(ReportData(records), title="T", speed=[content])
+    times = {"command": "lvc", "seconds": 2.0}
+    timed = render(ReportData([{**r, "encode": times, "decode": times} for r in records]), title="T", speed=[content])
     assert "reading and writing of video included: all rate points; threads: as the codec chooses." in timed
 
 
