@@ -2,9 +2,9 @@
 
     python benchmarks/coder.py --out benchmarks/results/coder.json
 
-Writes the JSON and a Markdown page beside it. Peers are CompressAI, torchac, constriction and torch_ans
-(`pip install 'lvc[bench]'`); one that does not work on this machine is left out with the reason. All run on one
-core, in turns.
+Writes the JSON and a Markdown page beside it; --page-only measures nothing and writes the page of a JSON that is
+there. Peers are CompressAI, torchac, constriction and torch_ans (`pip install 'lvc[bench]'`); one that does not work on
+this machine is left out with the reason. All run on one core, in turns.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from coderlib.cases import make_case
 from coderlib.measure import WrongSymbols, one_core, sizes, small_streams, speeds
 from coderlib.peers import PEERS, own_coders, peer_coders
 from coderlib.tables import CASES, page
+from coderlib.targets import target_lines
 from tqdm import tqdm
 
 import lvc
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--core", type=int, metavar="N", help="to run on (default: the last one)")
     result.add_argument("--only", nargs="*", choices=PEERS, metavar="PEER",
                         help=f"these of {', '.join(PEERS)} (none: lvc alone; default: all)")
+    result.add_argument("--page-only", action="store_true", help="measure nothing: write the page of the JSON anew")
     result.add_argument("--out", type=Path, default=RESULTS, metavar="JSON", help=f"default: {RESULTS.name}")
     return result
 
@@ -69,8 +71,29 @@ def measure(arguments: argparse.Namespace, core: int | None) -> dict[str, Any]:
     }
 
 
+def load(path: Path) -> dict[str, Any]:
+    """Results as they were written. Raises OSError or ValueError."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(results, dict) or results.get("coder_results") != 1:
+        raise ValueError(f"{path}: not a file of benchmarks/coder.py")
+    return results
+
+
+def write_page(results: dict[str, Any], path: Path) -> None:
+    text = page(results, target_lines(results))
+    write_atomically(path, text)
+    print(text, end="")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
+    if arguments.page_only:
+        try:
+            write_page(load(arguments.out), arguments.out.with_suffix(".md"))
+        except (OSError, ValueError) as error:
+            print(f"coder.py: error: {error}", file=sys.stderr)
+            return 1
+        return 0
     if min(arguments.symbols, arguments.rounds, arguments.kilobytes, arguments.streams - 1) < 1:
         print("coder.py: error: numbers must be positive, and two streams at least", file=sys.stderr)
         return 2
@@ -84,9 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         use_kernels(before)
     write_atomically(arguments.out, json.dumps(results, indent=1) + "\n")
-    text = page(results)
-    write_atomically(arguments.out.with_suffix(".md"), text)
-    print(text, end="")
+    write_page(results, arguments.out.with_suffix(".md"))
     return 0
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/report.py runs/results.json --sequences FOLDER --out runs/report.html
 
-RD plots of each sequence and their mean, a table of BD-rates with a column an anchor, speed against BD-rate,
-the quality of every frame, and, if --sequences names the sources (as for run.py), parts of decoded frames
-side by side. For these the streams are made once more; decoded frames are kept in a cache.
+RD plots of each sequence and their mean, a table of BD-rates with a column an anchor, speed against BD-rate (by
+the times of the results, or of --speed where they have none), the quality of every frame, and, if --sequences names
+the sources (as for run.py), parts of decoded frames side by side. For these the streams are made once more; decoded
+frames are kept in a cache.
 """
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ def ratio_table(results: Mapping[str, Any]) -> list[str]:
     return lines_of(table)
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """The whole of coder.md."""
+def page(results: Mapping[str, Any], targets: Sequence[str] = ()) -> str:
+    """The whole of coder.md; ``targets`` are lines for its end."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     settings, machine = results["settings"], results["machine"]
     lines = [
@@ -93,6 +93,7 @@ def page(results: Mapping[str, Any]) -> str:
         "How many times as fast as peers, in the same run:",
         "",
         *ratio_table(results),
+        *targets,
     ]
     for name, reason in results["skipped"].items():
         lines += ["", f"{name} is left out: {reason}."]

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from bdrate import SMALL_OVERLAP, compare
+from benchlib.presets import load_preset, preset_names
 from benchlib.results import Curve, curves_of
 from benchlib.specs import BenchmarkError
 
@@ -120,6 +121,26 @@ class ReportData:
         """The codec that speed plots and points of like rate refer to."""
         return self.anchors[0]
 
+    def rival(self, codec: str) -> str:
+        """What the headline of a codec is against, for it should not win by its base or by its B frames.
+
+        That is the codec that it is layered on, if that was measured; else the first anchor whose frames refer to each
+        other as its own do, by the presets; else the first anchor.
+        """
+        _, options = _parts(codec)
+        bases = [other for other in self.codecs
+                 if f"base={_parts(other)[0]}" in options and _parts(other)[1] <= options]
+        if bases:
+            return max(bases, key=lambda other: len(_parts(other)[1]))
+        structure = structure_of(codec)
+        alike = [anchor for anchor in self.anchors if structure and structure_of(anchor) == structure]
+        return alike[0] if alike else self.anchor
+
+    def measured(self, period: int, sequence: str = "") -> list[str]:
+        """Codecs that there are points of, of a sequence or (empty name) of any."""
+        names = {curve.codec for curve in self.of_period(period) if sequence in ("", curve.sequence)}
+        return [codec for codec in self.codecs if codec in names]
+
     def sequences(self, period: int | None = None) -> list[str]:
         """Names, by order of appearance."""
         return list(dict.fromkeys(record["sequence"]["name"] for record in self._records
@@ -221,7 +242,8 @@ class ReportData:
         for record in self._records:
             for name, version in (record.get("versions") or {}).items():
                 if name == "encoder":
-                    name = record["codec"].partition(":")[0]
+                    codec, options = _parts(record["codec"])
+                    name = next((o.removeprefix("base=") for o in options if o.startswith("base=")), codec)
                 found.setdefault(name, {})[str(version)] = None
         return {name: ", ".join(values) for name, values in found.items()}
 
@@ -229,6 +251,19 @@ class ReportData:
         """Values of a key of the records that are not empty, as text."""
         return list(dict.fromkeys(str(record[key]) for record in self._records
                                   if record.get(key) not in (None, "")))
+
+
+def _parts(codec: str) -> tuple[str, set[str]]:
+    """Name and options of a codec string."""
+    name, _, options = codec.partition(":")
+    return name, set(filter(None, options.split(",")))
+
+
+@cache
+def structure_of(codec: str) -> str:
+    """How the frames of a codec refer to each other, as the first preset with it says; empty if none does."""
+    found = (load_preset(name).structure(codec) for name in preset_names())
+    return next(filter(None, found), "")
 
 
 def point_text(record: Record) -> str:

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +21,7 @@ from lvc.metrics.rdplot import styles_of
 from reportlib.crops import CropSet
 from reportlib.data import TITLES, BDCell, ReportData, point_text
 from reportlib.figures import SpeedPoint, frames_svg, rd_svg, speed_svg, swatch_svg
-from reportlib.stages import stages_context
+from reportlib.stages import clip_speeds, stages_context
 
 FOLDER = Path(__file__).parent
 _MEASURES = ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "psnr_rgb", "ssim", "ms_ssim", "vmaf", "xpsnr")
@@ -38,7 +39,7 @@ def render(data: ReportData, *, title: str, published: Sequence[RDCurve] = (),
         pictures: parts of decoded frames, by intra period and sequence.
         speed: contents of files that benchmarks/speed.py wrote.
     """
-    page = _Page(data, published)
+    page = _Page(data, published, speed)
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True,
                                      undefined=jinja2.StrictUndefined)
     return environment.get_template("page.html.j2").render(
@@ -46,8 +47,8 @@ def render(data: ReportData, *, title: str, published: Sequence[RDCurve] = (),
         style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
         script=Markup((FOLDER / "script.js").read_text(encoding="utf-8")),
         periods=data.periods, metrics=[(metric, TITLES[metric]) for metric in data.metrics],
-        sequences=data.sequences(), anchors=[short_name(anchor) for anchor in data.anchors],
-        small_overlap=f"{100 * SMALL_OVERLAP:.0f}", threads=page.threads(),
+        sequences=data.sequences(), anchor=short_name(data.anchor),
+        small_overlap=f"{100 * SMALL_OVERLAP:.0f}", speed_source=page.speed_source(),
         legend=page.legend(), findings=list(page.findings()), rd=list(page.rd()),
         tables=list(page.tables()), speeds=list(page.speeds()), frames=list(page.frames()),
         pictures=list(page.pictures(pictures or {})), stages=stages_context(speed),
@@ -55,10 +56,20 @@ def render(data: ReportData, *, title: str, published: Sequence[RDCurve] = (),
         published=page.published_text(), csv=base64.b64encode(page.csv().encode()).decode("ascii"))
 
 
+def _short_commit(commit: str) -> str:
+    """Twelve digits, and ``-dirty`` if it is."""
+    digits, dash, state = commit.partition("-")
+    return f"{digits[:12]}{dash}{state}"
+
+
 class _Page:
-    def __init__(self, data: ReportData, published: Sequence[RDCurve]) -> None:
+    def __init__(self, data: ReportData, published: Sequence[RDCurve],
+                 speed: Sequence[Mapping[str, Any]]) -> None:
         self.data = data
         self.published = published
+        sizes = [record["sequence"]["width"] * record["sequence"]["height"] for record in data.records]
+        timed = any(record["encode"].get("seconds") for record in data.records)
+        self._clip_speeds, self._clip = clip_speeds(() if timed else speed, statistics.median(sizes))
         self.styles = styles_of([*data.curves, *published])
         self._count = 0
 
@@ -101,26 +112,27 @@ class _Page:
                 for codec, style in self.styles.items()]
 
     def findings(self) -> Iterator[dict[str, Any]]:
-        """The BD-rate of each learned codec against the first anchor."""
-        anchor = self.data.anchor
+        """The BD-rate of each learned codec against what is to be compared with it."""
         for view in self._views(mean=True, each=True):
             cells = []
             for codec in self.data.learned:
-                cell = self.data.bd(view["period"], view["metric"], view["sequence"], anchor, codec)
-                if codec != anchor and cell.percent is not None:
-                    where = self._where(view["sequence"], cell)
-                    cells.append({"text": cell.text.replace("*", ""), "says":
-                                  f"file size of {short_name(codec)} against {short_name(anchor)} at equal "
-                                  f"{TITLES[view['metric']]}, {where}"})
+                for anchor in dict.fromkeys((self.data.rival(codec), self.data.anchor)):
+                    cell = self.data.bd(view["period"], view["metric"], view["sequence"], anchor, codec)
+                    if codec != anchor and cell.percent is not None:
+                        cells.append({"text": cell.text.removesuffix("*"), "says":
+                                      f"file size of {short_name(codec)} against {short_name(anchor)} at equal "
+                                      f"{TITLES[view['metric']]}, {self._where(view['sequence'], cell)}"})
+                        break
             if cells:
                 yield view | {"cells": cells}
 
     @staticmethod
     def _where(sequence: str, cell: BDCell) -> str:
+        small = f"; on less than {100 * SMALL_OVERLAP:.0f} % of the range" if cell.text.endswith("*") else ""
         if sequence:
-            return sequence
+            return f"{sequence}{small}"
         of = f"{cell.counted} of {cell.total}" if cell.counted < cell.total else str(cell.total)
-        return f"mean over {of} sequence{'s' * (cell.total > 1)}"
+        return f"mean over {of} sequence{'s' * (cell.total > 1)}{small}"
 
     def rd(self) -> Iterator[dict[str, Any]]:
         for view in self._views(mean=True, each=True):
@@ -133,12 +145,13 @@ class _Page:
                 if len(self.data.sequences(period)) < 2 and not self.published:
                     continue
                 curves, left_out = self.data.means(period)
-                curves = [*curves, *(c for c in self.published if c.intra_period in (None, period))]
+                published = [c for c in self.published if c.intra_period in (None, period) and c.has(metric)]
+                curves = [*curves, *published]
                 if left_out:
                     names = ", ".join(map(short_name, left_out))
                     caption = f"Left out, not measured with every codec: {names}. "
-                if self.published:
-                    sets = ", ".join(dict.fromkeys(curve.dataset for curve in self.published))
+                if published:
+                    sets = ", ".join(dict.fromkeys(curve.dataset for curve in published))
                     caption += f"Published curves are means over {sets}."
             svg = rd_svg(curves, metric, self.styles, self._prefix(),
                          f"{PLOT_METRICS[metric][1]} against bits per pixel, {sequence or 'mean'}")
@@ -149,9 +162,11 @@ class _Page:
         data = self.data
         for view in self._views(mean=True, each=True):
             rows = []
-            for codec in data.codecs:
+            present = data.measured(view["period"], view["sequence"])
+            anchors = [anchor for anchor in data.anchors if anchor in present]
+            for codec in present:
                 cells = []
-                for anchor in data.anchors:
+                for anchor in anchors:
                     if codec == anchor:
                         cells.append({"text": "0", "kind": "none", "share": "", "note": "the anchor itself"})
                         continue
@@ -163,7 +178,7 @@ class _Page:
                 rows.append({"name": short_name(codec), "cells": cells, "learned": codec in data.learned,
                              "series": list(self.styles).index(codec)})
             title = f"{TITLES[view['metric']]}, {view['sequence'] or 'mean over sequences'}"
-            yield view | {"rows": rows, "title": title}
+            yield view | {"rows": rows, "title": title, "anchors": [short_name(anchor) for anchor in anchors]}
 
     def speeds(self) -> Iterator[dict[str, Any]]:
         data = self.data
@@ -174,7 +189,7 @@ class _Page:
                 for codec in data.codecs:
                     percent = 0.0 if codec == data.anchor else data.bd(period, metric, sequence, data.anchor,
                                                                        codec).percent
-                    speed = data.speed(period, sequence, codec, part)
+                    speed = self._clip_speeds.get((codec, part)) or data.speed(period, sequence, codec, part)
                     if percent is not None and speed is not None:
                         points.append(SpeedPoint(codec, speed, percent))
                 svg = speed_svg(points, part, metric, short_name(data.anchor), self.styles, self._prefix(),
@@ -182,15 +197,20 @@ class _Page:
                 if svg is not None and len(points) > 1:
                     yield view | {"part": part.capitalize(), "svg": Markup(svg)}
 
+    def speed_source(self) -> str:
+        return self._clip or f"all rate points; {self.threads()}"
+
     def frames(self) -> Iterator[dict[str, Any]]:
         for view in self._views(mean=False, each=True):
             records = self.data.like_rate(view["period"], view["sequence"])
             svg = frames_svg(records, view["metric"], self.styles, self._prefix(),
                              f"{PLOT_METRICS[view['metric']][1]} of every frame of {view['sequence']}")
             if svg is not None:
-                caption = "; ".join(f"{short_name(codec)} {point_text(record)}: {record['bpp']:.3f} bpp"
-                                    for codec, record in records.items())
-                yield self._shown(view) | {"svg": Markup(svg), "caption": caption}
+                rates = [record["bpp"] for record in records.values()]
+                points = [f"{short_name(codec)}, {point_text(record)}: {record['bpp']:.3f}"
+                          for codec, record in records.items()]
+                yield self._shown(view) | {"svg": Markup(svg), "points": points,
+                                           "caption": f"{min(rates):.3f} to {max(rates):.3f} bits a pixel"}
 
     def pictures(self, sets: Mapping[tuple[int, str], CropSet]) -> Iterator[dict[str, Any]]:
         for (period, sequence), found in sets.items():
@@ -198,14 +218,13 @@ class _Page:
             images, notes = [], []
             for crop in found.crops:
                 if not crop.codec:
-                    images.append({"uri": crop.uri, "name": "source", "tag": "source"})
+                    images.append({"uri": crop.uri, "name": "source", "tag": ""})
                     continue
                 record = records[crop.codec]
                 name = short_name(crop.codec)
                 quality = (record["per_frame"].get("psnr_yuv") or [None] * (found.frame + 1))[found.frame]
                 decibels = "" if quality is None else f", {quality:.2f} dB"
-                images.append({"uri": crop.uri, "name": name,
-                               "tag": f"{name} · {record['bpp']:.3f} bpp{decibels}"})
+                images.append({"uri": crop.uri, "name": name, "tag": f"{record['bpp']:.3f} bpp{decibels}"})
                 if not crop.exact:
                     notes.append(f"{name}: made anew by another version or machine, not bit by bit what was "
                                  "measured.")
@@ -225,7 +244,7 @@ class _Page:
         versions = ", ".join(f"{name} {version}" for name, version in data.versions().items())
         rows = [("Machine", "; ".join(data.machines())),
                 ("Threads", self.threads().removeprefix("threads: ")),
-                ("Versions", versions), ("Commit", ", ".join(data.unique("commit"))),
+                ("Versions", versions), ("Commit", ", ".join(map(_short_commit, data.unique("commit")))),
                 ("Test conditions", ", ".join(data.unique("preset"))),
                 ("Weights", ", ".join(data.unique("weights_digest")))]
         memory = []

@@ -16,7 +16,11 @@
         (own === undefined || own === sequence || (sequence === "" && always === "yes"));
       view.hidden = !fits;
     }
-    for (const plots of all(".plots")) {
+    const drawings = all("#rd figure:not([hidden])");
+    for (const button of all(".legend button")) {
+      button.parentElement.hidden = !drawings.some((e) => e.querySelector(`.s${button.dataset.series}`));
+    }
+    for (const plots of all(".plots, .pairs")) {
       plots.classList.toggle("one", all(":scope > :not([hidden])", plots).length === 1);
     }
     for (const section of all("section[data-needs]")) {
@@ -48,8 +52,11 @@
       for (const side of ["left", "right"]) {
         const select = figure.querySelector(`select[name=${side}]`);
         images.forEach((image, index) => image.classList.toggle(side, index === Number(select.value)));
-        stage.querySelector(side === "left" ? ".tag.l" : ".tag.r").textContent =
-          images[Number(select.value)].dataset.tag;
+        const tag = stage.querySelector(side === "left" ? ".tag.l" : ".tag.r");
+        const { name, tag: figures } = images[Number(select.value)].dataset;
+        tag.classList.toggle("bare", figures === "");
+        tag.querySelector("b").textContent = name;
+        tag.querySelector("i").textContent = figures;
       }
     };
     range.addEventListener("input", move);

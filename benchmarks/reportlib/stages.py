@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,30 @@ from speedlib.tables import cost_table, longest, speed_table
 
 from lvc.metrics.rdcurves import short_name
 from reportlib.figures import stages_svg
+
+
+def clip_speeds(files: Sequence[Mapping[str, Any]], pixels: float) -> tuple[dict[tuple[str, str], float], str]:
+    """Million pixels a second by codec and part, of the fewest threads and the size nearest to ``pixels``, and where
+    they are from; nothing and an empty text without files.
+
+    Raises:
+        BenchmarkError: a file that lacks something.
+    """
+    for content in files:
+        try:
+            rows = [row for row in content["rows"] if row["width"] and row["height"] and row["threads"]]
+            threads = min(row["threads"] for row in rows)
+            width, height = min({(row["width"], row["height"]) for row in rows if row["threads"] == threads},
+                                key=lambda size: abs(math.log(size[0] * size[1] / pixels)))
+            chosen = [row for row in longest(rows)
+                      if (row["width"], row["height"], row["threads"]) == (width, height, threads)]
+            found = {(row["codec"], part): float(row[part]["mpx_per_second"])
+                     for row in chosen for part in ("encode", "decode")}
+            return found, (f"one clip, {content['clip']} at {width}x{height}, {threads} "
+                           f"thread{'s' * (threads > 1)}, {content['machine']['cpu']}")
+        except (KeyError, TypeError, ValueError) as error:
+            raise BenchmarkError(f"a file of speed.py lacks {error}") from error
+    return {}, ""
 
 
 def stages_context(files: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

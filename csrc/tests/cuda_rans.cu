@@ -1,5 +1,6 @@
-// Chunks coded and decoded on a GPU against the CPU: the same bytes, the same symbols. Needs a GPU to run.
-// Usage: cuda_rans [seed]. Exits with 0 and a line of counts, or aborts.
+// Chunks coded and decoded on a GPU against the CPU: the same bytes, the same symbols. Needs a GPU to run, or
+// emulated_cuda. Usage: cuda_rans [seed [symbols]], at most so many in a check. Exits with 0 and a line of counts, or
+// aborts.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -73,15 +75,59 @@ std::shared_ptr<const lvc::Tables> make_tables(uint32_t n_tables) {
   return std::make_shared<const lvc::Tables>(cdf.data(), order.data(), n_tables, stride, lengths.data());
 }
 
-void check(std::mt19937_64& rng, uint32_t lanes, uint32_t n_tables, size_t n, size_t chunk_size) {
-  const auto tables = make_tables(n_tables);
-  std::vector<uint8_t> index(n);
-  std::vector<int32_t> symbols(n);
-  for (size_t i = 0; i < n; ++i) {
+void draw(std::mt19937_64& rng, uint32_t n_tables, std::vector<uint8_t>& index, std::vector<int32_t>& symbols) {
+  for (size_t i = 0; i < index.size(); ++i) {
     index[i] = static_cast<uint8_t>(rng() % n_tables);
     symbols[i] = static_cast<int32_t>(rng() % (index[i] % 40 + 3)) - static_cast<int32_t>(rng() % (index[i] % 40 + 3));
     if (rng() % 500 == 0) symbols[i] = static_cast<int32_t>(rng());
   }
+}
+
+// Whole arrays, lanes chosen by content; then an index without a table, and a chunk that is cut.
+void check_arrays(std::mt19937_64& rng, uint32_t n_tables, size_t n, size_t chunk_size) {
+  const auto tables = make_tables(n_tables);
+  std::vector<uint8_t> index(n), data;
+  std::vector<int32_t> symbols(n);
+  draw(rng, n_tables, index, symbols);
+  const DeviceArray<uint8_t> index_there(index);
+  const DeviceArray<int32_t> symbols_there(symbols), out(n);
+  std::vector<std::vector<uint8_t>> streams;
+  REQUIRE(lvc::cuda::encode_array(*tables, symbols_there.get(), index_there.get(), n, chunk_size, streams) ==
+          lvc::Status::kOk);
+  REQUIRE(streams.size() == (n + chunk_size - 1) / chunk_size);
+  std::vector<uint64_t> sizes;
+  for (size_t k = 0; k < streams.size(); ++k) {
+    const size_t first = k * chunk_size;
+    lvc::Encoder encoder(0);
+    encoder.push(tables, symbols.data() + first, lvc::PerSymbol<uint8_t>{index.data() + first},
+                 std::min(chunk_size, n - first));
+    REQUIRE(streams[k] == encoder.finish());
+    sizes.push_back(streams[k].size());
+    data.insert(data.end(), streams[k].begin(), streams[k].end());
+  }
+  size_t at = 0;
+  REQUIRE(lvc::cuda::decode_array(*tables, data.data(), sizes, index_there.get(), out.get(), n, chunk_size, at) ==
+          lvc::Status::kOk);
+  REQUIRE(out.host() == symbols);
+  const size_t cut = rng() % sizes.size();
+  data.erase(data.begin() + std::accumulate(sizes.begin(), sizes.begin() + static_cast<std::ptrdiff_t>(cut),
+                                            std::ptrdiff_t{0}));
+  --sizes[cut];
+  REQUIRE(lvc::cuda::decode_array(*tables, data.data(), sizes, index_there.get(), out.get(), n, chunk_size, at) !=
+          lvc::Status::kOk);
+  REQUIRE(at == cut);
+  if (n_tables > 255) return;
+  index[rng() % n] = static_cast<uint8_t>(n_tables);
+  const DeviceArray<uint8_t> wrong(index);
+  REQUIRE(lvc::cuda::encode_array(*tables, symbols_there.get(), wrong.get(), n, chunk_size, streams) ==
+          lvc::Status::kBadIndex);
+}
+
+void check(std::mt19937_64& rng, uint32_t lanes, uint32_t n_tables, size_t n, size_t chunk_size) {
+  const auto tables = make_tables(n_tables);
+  std::vector<uint8_t> index(n);
+  std::vector<int32_t> symbols(n);
+  draw(rng, n_tables, index, symbols);
   std::vector<lvc::cuda::Chunk> chunks;
   for (size_t first = 0; first < n; first += chunk_size) {
     const size_t size = std::min(chunk_size, n - first);
@@ -140,13 +186,19 @@ void check(std::mt19937_64& rng, uint32_t lanes, uint32_t n_tables, size_t n, si
 
 int main(int argc, char** argv) {
   std::mt19937_64 rng(argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1);
+  const size_t most = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 100000;
   int checks = 0;
   for (const uint32_t lanes : {1u, 4u, 8u, 32u})
     for (const uint32_t n_tables : {1u, 64u, 256u})
-      for (const size_t n : {size_t{1}, size_t{1000}, size_t{100000}}) {
-        check(rng, lanes, n_tables, n, 1 + rng() % 20000);
+      for (const size_t n : {size_t{1}, size_t{1000}, most}) {
+        check(rng, lanes, n_tables, n, 1 + rng() % (most / 5));
         ++checks;
       }
+  for (const uint32_t n_tables : {1u, 64u, 256u}) {
+    check_arrays(rng, n_tables, most, most / 2 + rng() % most);  // with chunks of 32 lanes, if there are enough symbols
+    check_arrays(rng, n_tables, 1000, 1 + rng() % 500);
+    checks += 2;
+  }
   std::printf("%d checks\n", checks);
   return 0;
 }

@@ -89,8 +89,7 @@ class Encoder:
     Args:
         tables: what pushes use that name no other tables.
         lanes: number of interleaved states, 1, 4, 8 or 32, which cost about 2.4 bytes each and are decoded
-        side by
-            side. Chosen by content if None. The bytes depend on it, not on the machine.
+            side by side. Chosen by content if None. The bytes depend on it, not on the machine.
 
     Raises:
         UsageError: another number of lanes, or tables that are none.
@@ -114,7 +113,8 @@ class Encoder:
             symbols: int8, int16 or int32 array or CPU tensor of any shape; taken in C order. Every value is
                 allowed, those outside of their table cost more (an escape). May be changed after the call.
             index: integers of the same shape, 0 to ``n_tables - 1``; uint8 (the fastest) and int32 are not
-            copied. tables: others than those of the encoder; they may differ from push to push.
+                copied.
+            tables: others than those of the encoder; they may differ from push to push.
 
         Raises:
             UsageError: a wrong type, shape or index; nothing was appended then.

@@ -8,12 +8,11 @@ stored as they were made (often 16 bits), and each row becomes intervals in two 
 Above, with ``k = precision - 14``:
 
 1. Values at either end of the row with frequencies below ``2**(k - 1)`` are dropped; if all are so rare,
-   the first
-   one stays. The escape gets their frequencies.
+   the first one stays. The escape gets their frequencies.
 2. Each frequency ``f`` becomes ``max(1, f >> k)``.
-3. If less than ``2**14`` was given out: one each goes to the symbols with the largest remainders ``f %
-   2**k``,
-   among those with ``f >= 2**k``; the lower symbol first at equal remainders (the escape is the highest).
+3. If less than ``2**14`` was given out: one each goes to the symbols with the largest remainders
+   ``f % 2**k``, among those with ``f >= 2**k``; the lower symbol first at equal remainders (the escape is the
+   highest).
 4. If more: one each is taken from the symbol with the largest frequency at the time, the lower one at equals.
 
 **Order** (:func:`coding_order`). The centre is the value whose interval, in order of values, holds the slot

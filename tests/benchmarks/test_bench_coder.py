@@ -14,6 +14,7 @@ from coderlib import peers
 from coderlib.cases import CHANNELS, make_case, peer_cdfs
 from coderlib.measure import WrongSymbols, clock, one_core, sizes
 from coderlib.tables import page, ratios
+from coderlib.targets import THERE, against_targets, ratio_line, target_lines
 
 from lvc.coding import current_kernels
 
@@ -150,6 +151,53 @@ def test_ratios_and_page():
     assert "clipped / clipped / clipped" in text
     alone = results_of({"lvc scalar": (100, 50)})
     assert "| lvc scalar | - / - |" in page(alone)
+
+
+def test_targets_are_held_against_what_was_measured_and_scaled():
+    """CompressAI at half of its speed on the machine of the targets, torchac at all of it."""
+    results = results_of({"lvc avx2": (590, 400), "lvc scalar": (100, 250), "CompressAI": (1, 1), "torchac": (1, 1)})
+    for row in results["speeds"]:
+        for side in ("encode", "decode"):
+            if row["coder"] in THERE and row["case"] != "factorized":
+                there = THERE[row["coder"]][row["case"], side]
+                row[f"{side}_msymbols"] = there / 2 if row["coder"] == "CompressAI" else there
+    rows = {(row["coder"], row["case"], row["side"]): row for row in against_targets(results)}
+    assert len(rows) == 12
+    row = rows["lvc avx2", "hi", "decode"]
+    assert (row["target"], row["measured"], row["scaled"], row["least"]) == pytest.approx((450, 400, 800, 400))
+    assert rows["lvc avx2", "factorized", "encode"]["scaled"] is None
+    text = "\n".join(target_lines(results))
+    assert "| lvc avx2 | **590** / 600 (1180) | **400** / 600 (800) | **590** / 600 (1180) | **400** / 450 (80" in text
+    assert "5 of 12 targets are reached; missed: scalar lo encode (-66.7 %), " in text
+    assert "CompressAI 0.50, 0.50, 0.50, 0.50; torchac 1.00, 1.00, 1.00, 1.00." in text
+    assert ("By CompressAI's share, missed: scalar lo encode (-33.3 %), scalar hi encode (-33.3 %); by that of the "
+            "peer that loses least: scalar lo encode (-66.7 %), ") in text
+    assert target_lines(results_of({"CompressAI": (1, 1)})) == []
+    alone = "\n".join(target_lines(results_of({"lvc avx512": (2000, 2000)})))
+    assert alone.endswith("6 of 6 targets are reached.")
+
+
+def test_ratios_that_were_aimed_at():
+    others = {"CompressAI": (20, 10), "torch_ans": (100, 50)}
+    results = results_of({"lvc scalar": (600, 399), "lvc avx2": (600, 400), **others})
+    assert ratio_line(results).endswith("everywhere: reached by avx2, not by scalar.")
+    assert ratio_line(results_of({"lvc avx2": (600, 400), "CompressAI": (20, 10), "torch_ans": (151, 50)})).endswith(
+        "reached by none, not by avx2.")
+    assert ratio_line(results_of({"lvc avx2": (600, 400), "CompressAI": (1, 1)})) == ""
+
+
+def test_the_page_of_results_that_are_there(tmp_path, capsys):
+    """What is kept in the repository is what its JSON says; nothing is measured."""
+    kept = coder.RESULTS.read_text()
+    out = tmp_path / "coder.json"
+    out.write_text(kept)
+    assert coder.main(["--page-only", "--out", str(out)]) == 0
+    assert out.with_suffix(".md").read_text() == coder.RESULTS.with_suffix(".md").read_text()
+    assert out.read_text() == kept
+    out.write_text("{}")
+    for path, message in ((out, "not a file of benchmarks/coder.py"), (tmp_path / "no.json", "No such file")):
+        assert coder.main(["--page-only", "--out", str(path)]) == 1
+        assert message in capsys.readouterr().err
 
 
 COUNTS = {"rounds": 10,

@@ -334,7 +334,9 @@ if BROWSER is not None:
         view.click(".legend button[data-series='0']")
         assert series.is_visible()
 
+        assert shown(".legend button > span") == ["x265 veryfast zerolatency", "x265 ultrafast", "learned"]
         view.select_option("#sequence", "texture")
+        assert shown(".legend button > span") == ["x265 veryfast zerolatency", "x265 ultrafast"]
         stage = view.locator(".stage")
         stage.scroll_into_view_if_needed()
         box = stage.bounding_box()
@@ -347,7 +349,7 @@ if BROWSER is not None:
         view.keyboard.press("End")
         assert view.evaluate(at) == "100%"
         view.select_option(".choose select[name=left]", "0")
-        assert view.locator(".tag.l").inner_text() == "source"
+        assert view.locator(".tag.l").inner_text().strip() == "source"
         assert view.evaluate("[...document.querySelectorAll('.stage img')].every(i => i.naturalWidth > 100)")
         assert view.evaluate("document.documentElement.scrollWidth") == width
         assert said == []
