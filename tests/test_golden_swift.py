@@ -21,11 +21,16 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture(scope="module")
 def streams(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The one of this version first."""
+    """Those of this version first."""
     folder = tmp_path_factory.mktemp("golden")
     make(folder)
-    assert {p.name for p in folder.iterdir()} == {"swift_v1.lvc", "swift_v1.json", "swift_v1.safetensors"}
-    return [folder / "swift_v1.lvc", *sorted(GOLDEN.glob("swift_v*.lvc"))]
+    assert {p.name for p in folder.iterdir()} == {p.name for p in GOLDEN.glob("swift_v1*")}
+    return [path for place in (folder, GOLDEN) for path in sorted(place.glob("swift_v*.lvc"))]
+
+
+def weights_of(stream: Path) -> Path:
+    """What ``swift_v1_*.lvc`` was made with: swift_v1.safetensors."""
+    return stream.with_name("_".join(stream.stem.split("_")[:2]) + ".safetensors")
 
 
 def decode(stream: Path, weights: Path) -> tuple[dict[str, str], int]:
@@ -41,7 +46,7 @@ def test_golden_streams_decode_as_ever(streams: list[Path]) -> None:
         expected = json.loads(stream.with_suffix(".json").read_text(encoding="utf-8"))
         assert len(expected) == 7
         assert len(set(expected.values())) == 7
-        assert decode(stream, stream.with_suffix(".safetensors")) == (expected, 0)
+        assert decode(stream, weights_of(stream)) == (expected, 0)
 
 
 def test_streams_need_their_weights(streams: list[Path], tiny_path: Path, swift_path: Path) -> None:
@@ -50,10 +55,11 @@ def test_streams_need_their_weights(streams: list[Path], tiny_path: Path, swift_
             lvc.open_stream(streams[0], weights=wrong)
 
 
-def test_damage_is_an_error_or_a_report(streams: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [-2, -1])
+def test_damage_is_an_error_or_a_report(streams: list[Path], tmp_path: Path, place: int) -> None:
     """Cut or changed anywhere: an LvcError, or damage that is reported, and intact groups still decode."""
-    stream = streams[-1]
-    weights, data = stream.with_suffix(".safetensors"), stream.read_bytes()
+    stream = streams[place]
+    weights, data = weights_of(stream), stream.read_bytes()
     whole, _ = decode(stream, weights)
     rng = np.random.default_rng(1)
     positions = sorted({*range(0, 120, 24), *rng.integers(120, len(data), 8).tolist(), len(data) - 1})

@@ -14,15 +14,19 @@ namespace lvc::motion {
 class Compound {
  public:
   // `chain`: how far the second reference is displaced from each block of the first one; without it, vectors are mirrored.
-  Compound(const Kernels& kernels, const Plane& reference, const std::optional<Field>& chain, int threads)
+  // Keeps references to the kernels and the plane.
+  Compound(const Kernels& kernels, const Plane& reference, const std::optional<Field>& chain)
       : k_(kernels),
-        phases_(kernels, reference, threads),
+        phases_(kernels, reference),
         chain_(chain),
         width_(reference.width()),
         height_(reference.height()) {}
 
-  // Where the prediction of block (row, col) from the second reference starts to be read for sample (x, y).
-  const uint8_t* at(int x, int y, int row, int col, const Vec& v) const { return phases_.at(x, y, second(row, col, v)); }
+  // Where the prediction of block (row, col) from the second reference starts to be read for the samples of a block's
+  // size at (x, y).
+  const uint8_t* at(int x, int y, int row, int col, const Vec& v) const {
+    return phases_.at(x, y, second(row, col, v), kBlock, kBlock);
+  }
   ptrdiff_t stride() const { return phases_.stride(); }
 
   // SATD of a square, without overlap, predicted by the mean of `first` at vector v and of this reference.
@@ -31,7 +35,7 @@ class Compound {
     for (int row = 0; row < s.rows; ++row)
       for (int col = 0; col < s.cols; ++col) {
         const int x = s.x() + col * kBlock, y = s.y() + row * kBlock;
-        k_.average_samples(first.at(x, y, v), first.stride(), at(x, y, s.row + row, s.col + col, v), stride(),
+        k_.average_samples(first.at(x, y, v, kBlock, kBlock), first.stride(), at(x, y, s.row + row, s.col + col, v), stride(),
                            samples + row * kBlock * kTree + col * kBlock, kTree, kBlock, kBlock);
       }
     return k_.satd(current.at(s.x(), s.y()), current.stride(), samples, kTree, s.width(), s.height());

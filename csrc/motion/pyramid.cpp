@@ -6,7 +6,6 @@ namespace lvc::motion {
 
 namespace {
 
-constexpr int kStripHeight = 32, kStripWidth = 128;
 constexpr int kPhaseMargin = 8;   // of the border, where filters would look beyond its end
 constexpr int kMaxLevels = 3;
 constexpr int kMinLevelSide = 16;
@@ -27,35 +26,35 @@ Plane halve(const Plane& plane) {
 
 }  // namespace
 
-Phases::Phases(const Kernels& kernels, const Plane& reference, int threads)
-    : stride_(reference.stride()),
-      plane_(stride_ * (reference.height() + 2 * kSearchBorder)),
-      samples_(static_cast<size_t>(16 * plane_ + 64)) {
-  const int margin = kSearchBorder - kPhaseMargin;
-  const int width = reference.width() + 2 * margin, height = reference.height() + 2 * margin;
-  const int rows = (height + kStripHeight - 1) / kStripHeight, cols = (width + kStripWidth - 1) / kStripWidth;
-  wavefront(rows, cols, 0, threads, [&](int row, int col) {
-    const int top = row * kStripHeight, left = col * kStripWidth;
-    fill(kernels, reference, top - margin, left - margin, std::min(kStripWidth, width - left),
-         std::min(kStripHeight, height - top));
-  });
+Phases::Phases(const Kernels& kernels, const Plane& reference)
+    : kernels_(kernels),
+      reference_(reference),
+      plane_(reference.stride() * (reference.height() + 2 * kSearchBorder)),
+      cols_((reference.width() + 2 * kSearchBorder + kTileWidth - 1) / kTileWidth),
+      samples_(new uint8_t[static_cast<size_t>(15 * plane_ + 64)]) {
+  const int rows = (reference.height() + 2 * kSearchBorder + kTileHeight - 1) / kTileHeight;
+  done_.reset(new std::once_flag[static_cast<size_t>(rows * cols_)]);
 }
 
-void Phases::fill(const Kernels& kernels, const Plane& reference, int top, int left, int w, int h) {
-  constexpr int before = kLumaTaps / 2 - 1;
-  int16_t across[(kStripHeight + kLumaTaps - 1) * kStripWidth], down[kStripHeight * kStripWidth];
-  const uint8_t* first = reference.at(left, top - before);
+void Phases::fill(int row, int col) const {
+  constexpr int before = kLumaTaps / 2 - 1, margin = kSearchBorder - kPhaseMargin;
+  const int top = std::max(row * kTileHeight - kSearchBorder, -margin);
+  const int left = std::max(col * kTileWidth - kSearchBorder, -margin);
+  const int h = std::min((row + 1) * kTileHeight - kSearchBorder, reference_.height() + margin) - top;
+  const int w = std::min((col + 1) * kTileWidth - kSearchBorder, reference_.width() + margin) - left;
+  int16_t across[(kTileHeight + kLumaTaps - 1) * kTileWidth], down[kTileHeight * kTileWidth];
+  const uint8_t* first = reference_.at(left, top - before);
   for (int fx = 0; fx < 4; ++fx) {
-    const int rows = h + kLumaTaps - 1;
+    const int lines = h + kLumaTaps - 1;
     if (fx == 0)
-      kernels.widen(first, stride_, across, kStripWidth, w, rows);
+      kernels_.widen(first, stride(), across, kTileWidth, w, lines);
     else
-      kernels.across8(first, stride_, across, kStripWidth, w, rows, kLumaFilter[fx]);
-    const int16_t* middle = across + before * kStripWidth;
-    for (int fy = 0; fy < 4; ++fy) {
-      uint8_t* out = samples_.data() + offset(fx, fy, left, top);
-      if (fy != 0) kernels.down8(middle, kStripWidth, down, kStripWidth, w, h, kLumaFilter[fy]);
-      kernels.narrow(fy != 0 ? down : middle, kStripWidth, out, stride_, w, h);
+      kernels_.across8(first, stride(), across, kTileWidth, w, lines, kLumaFilter[fx]);
+    const int16_t* middle = across + before * kTileWidth;
+    for (int fy = fx == 0 ? 1 : 0; fy < 4; ++fy) {
+      uint8_t* out = samples_.get() + offset(4 * fy + fx, left, top);
+      if (fy != 0) kernels_.down8(middle, kTileWidth, down, kTileWidth, w, h, kLumaFilter[fy]);
+      kernels_.narrow(fy != 0 ? down : middle, kTileWidth, out, stride(), w, h);
     }
   }
 }

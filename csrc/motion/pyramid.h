@@ -3,6 +3,8 @@
 #ifndef LVC_MOTION_PYRAMID_H
 #define LVC_MOTION_PYRAMID_H
 
+#include <memory>
+#include <mutex>
 #include <vector>
 
 #include "cost.h"
@@ -28,26 +30,52 @@ struct Limits {
 };
 
 // The reference at its 16 quarter-sample positions, by the filters of the prediction: a candidate vector then
-// costs no interpolation. Takes 16 bytes a sample.
+// costs no interpolation. Tile by tile when one is first asked for, since where nothing moves none is. Takes up to 15
+// bytes a sample.
 class Phases {
  public:
-  Phases(const Kernels& kernels, const Plane& reference, int threads);
+  // Keeps references to both.
+  Phases(const Kernels& kernels, const Plane& reference);
 
-  // The sample that `v` points to from (x, y); other samples of the block lie stride() apart.
-  const uint8_t* at(int x, int y, const Vec& v) const {
-    return samples_.data() + offset(v.x & 3, v.y & 3, x + (v.x >> 2), y + (v.y >> 2));
+  // The sample that `v` points to from (x, y), for blocks of w x h samples, at most kMaxSide a side; other samples lie
+  // stride() apart. Any thread may ask.
+  const uint8_t* at(int x, int y, const Vec& v, int w, int h) const {
+    const int phase = 4 * (v.y & 3) + (v.x & 3);
+    x += v.x >> 2;
+    y += v.y >> 2;
+    if (phase == 0) return reference_.at(x, y);
+    prepare(x, y, w, h);
+    return samples_.get() + offset(phase, x, y);
   }
-  ptrdiff_t stride() const { return stride_; }
+  ptrdiff_t stride() const { return reference_.stride(); }
+
+  static constexpr int kMaxSide = 32;
 
  private:
-  ptrdiff_t offset(int fx, int fy, int x, int y) const {
-    return (4 * fy + fx) * plane_ + (y + kSearchBorder) * stride_ + x + kSearchBorder;
-  }
-  void fill(const Kernels& kernels, const Plane& reference, int top, int left, int w, int h);
+  // Powers of two, so that tiles are found by shifts.
+  static constexpr int kTileHeightBits = 5, kTileWidthBits = 6;
+  static constexpr int kTileHeight = 1 << kTileHeightBits, kTileWidth = 1 << kTileWidthBits;
+  static_assert(kMaxSide <= kTileHeight && kMaxSide <= kTileWidth, "a block touches at most four tiles");
 
-  ptrdiff_t stride_, plane_;
+  ptrdiff_t offset(int phase, int x, int y) const {
+    return (phase - 1) * plane_ + (y + kSearchBorder) * stride() + x + kSearchBorder;
+  }
+  void prepare(int x, int y, int w, int h) const {
+    const int top = (y + kSearchBorder) >> kTileHeightBits, bottom = (y + h - 1 + kSearchBorder) >> kTileHeightBits;
+    const int left = (x + kSearchBorder) >> kTileWidthBits, right = (x + w - 1 + kSearchBorder) >> kTileWidthBits;
+    for (int row = top; row <= bottom; ++row)
+      for (int col = left; col <= right; ++col)
+        std::call_once(done_[static_cast<size_t>(row * cols_ + col)], [&] { fill(row, col); });
+  }
+  void fill(int row, int col) const;
+
+  const Kernels& kernels_;
+  const Plane& reference_;
+  ptrdiff_t plane_;
+  int cols_;
   // One piece, for allocators tend to hand a single large one back to the next search without new pages.
-  std::vector<uint8_t> samples_;
+  std::unique_ptr<uint8_t[]> samples_;
+  std::unique_ptr<std::once_flag[]> done_;
 };
 
 // Coarse vectors from whole-sample searches at 1/8, 1/4 and 1/2 of the resolution, as far as there is

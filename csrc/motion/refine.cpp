@@ -105,7 +105,7 @@ class Refiner {
   }
 
   uint32_t satd(int x, int y, const Vec& v, int w, int h) const {
-    return k_.satd(current_.at(x, y), current_.stride(), phases_.at(x, y, v), phases_.stride(), w, h);
+    return k_.satd(current_.at(x, y), current_.stride(), phases_.at(x, y, v, w, h), phases_.stride(), w, h);
   }
 
   // SATD of the square between the centres of four blocks; (row, col) is the one below right.
@@ -116,7 +116,7 @@ class Refiner {
                       field_.nearest(row, col)};
     if (v[0] == v[1] && v[0] == v[2] && v[0] == v[3]) return satd(x, y, v[0], kBlock, kBlock);
     const uint8_t* four[4];
-    for (int i = 0; i < 4; ++i) four[i] = phases_.at(x, y, v[i]);
+    for (int i = 0; i < 4; ++i) four[i] = phases_.at(x, y, v[i], kBlock, kBlock);
     uint8_t samples[kBlock * kBlock];
     k_.blend_samples(four, phases_.stride(), weights_.data(), samples, kBlock, kBlock, kBlock);
     return k_.satd(current_.at(x, y), current_.stride(), samples, kBlock, kBlock, kBlock);
@@ -135,7 +135,7 @@ class Refiner {
     for (int i = 0; i < 4; ++i) {
       const int r = field_.nearest_row(row - 1 + i / 2), c = field_.nearest_col(col - 1 + i % 2);
       const Motion m = field_.motion(r, c);
-      const uint8_t* one = phases_.at(x, y, m.v);
+      const uint8_t* one = phases_.at(x, y, m.v, kBlock, kBlock);
       const bool both = m.compound;  // the mean of a prediction with itself is a copy
       k_.average_samples(one, phases_.stride(), both ? compound_->at(x, y, r, c, m.v) : one,
                          both ? compound_->stride() : phases_.stride(), parts[i], kBlock, kBlock, kBlock);

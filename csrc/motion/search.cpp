@@ -43,7 +43,7 @@ class Searcher {
         lagrangian_(options.lagrangian),
         threads_(options.threads),
         current_(current),
-        phases_(kernels, reference, options.threads),
+        phases_(kernels, reference),
         pyramid_(kernels, current, reference, previous, lagrangian_, effort_.coarse_range, options.threads),
         previous_(previous),
         compound_(compound),
@@ -86,13 +86,13 @@ class Searcher {
   }
 
   uint32_t satd(const Square& s, const Vec& v) const {
-    return k_.satd(current_.at(s.x(), s.y()), current_.stride(), phases_.at(s.x(), s.y(), v), phases_.stride(),
-                   s.width(), s.height());
+    return k_.satd(current_.at(s.x(), s.y()), current_.stride(), phases_.at(s.x(), s.y(), v, s.width(), s.height()),
+                   phases_.stride(), s.width(), s.height());
   }
 
   uint32_t sad(const Square& s, const Vec& v) const {
-    return k_.sad(current_.at(s.x(), s.y()), current_.stride(), phases_.at(s.x(), s.y(), v), phases_.stride(),
-                   s.width(), s.height());
+    return k_.sad(current_.at(s.x(), s.y()), current_.stride(), phases_.at(s.x(), s.y(), v, s.width(), s.height()),
+                   phases_.stride(), s.width(), s.height());
   }
 
   // Whether no block of a square has so much error that a vector of its own could pay.
@@ -231,9 +231,12 @@ void search(const Kernels& kernels, const PlaneView& current, const PlaneView& r
             const SecondReference* second, const SearchOptions& options, const SearchResult& result) {
   const int width = round_up(current.width, kBlock), height = round_up(current.height, kBlock);
   const Plane own(current, width, height, kSearchBorder), other(reference, width, height, kSearchBorder);
+  Plane plane;
   std::optional<Compound> compound;
-  if (second != nullptr)
-    compound.emplace(kernels, Plane(second->reference, width, height, kSearchBorder), second->chain, options.threads);
+  if (second != nullptr) {
+    plane = Plane(second->reference, width, height, kSearchBorder);
+    compound.emplace(kernels, plane, second->chain);
+  }
   Searcher(kernels, own, other, previous, compound ? &*compound : nullptr, options, result).run(options.window);
 }
 

@@ -83,12 +83,28 @@ class Sum {
 
 constexpr size_t kMaxGroups = 32;
 
-// How many groups [first, last) to keep; ties go to fewer. Adds what that costs.
+// Most are near zero.
+float nearest(float value) { return std::abs(value) > 0.5f ? std::nearbyint(value) : 0.0f; }
+
+// The integer of least cost for a value, and that cost.
+std::pair<float, float> cheapest(float value, float weight, int index, const BitsTable& table) {
+  float best = 0.0f, best_cost = table.bits[index * (table.reach + 2)] + weight * (value * value);
+  const float first = nearest(value);
+  if (first == 0.0f) return {best, best_cost};
+  for (const float candidate : {first, first - (first > 0.0f ? 1.0f : -1.0f)}) {
+    const float error = value - candidate;
+    const float cost = bits_of(table, index, candidate) + weight * (error * error);
+    if (cost < best_cost) best = candidate, best_cost = cost;
+  }
+  return {best, best_cost};
+}
+
+// How many groups of [first, last) to keep, of [first, most) at most; ties go to fewer. Adds what that costs.
 size_t groups_to_keep(const float* cost, const float* empty, const float* set, const float* unset, size_t first,
-                      size_t last, float& sum) {
+                      size_t last, size_t most, float& sum) {
   size_t best = 0;
   float least = 0.0f;
-  for (size_t r = 0; first + r <= last; ++r) {
+  for (size_t r = 0; first + r <= most; ++r) {
     float kept = 0.0f, dropped = 0.0f, flags = 0.0f;
     for (size_t k = first; k < first + r; ++k) kept += cost[k], flags += set[k];
     for (size_t k = first + r; k < last; ++k) dropped += empty[k];
@@ -113,28 +129,15 @@ void choose(const float* coefficients, const std::vector<const uint8_t*>& index,
   parallel(static_cast<int>((n + kRun - 1) / kRun), threads, [&](int run) {
     for (size_t i = static_cast<size_t>(run) * kRun; i < std::min(n, (static_cast<size_t>(run) + 1) * kRun); ++i) {
       std::array<float, kMaxGroups> cost{}, empty{}, set{}, unset{};
+      std::array<bool, kMaxGroups> filled{};
       const float* row = coefficients + i * groups.channels();
       int16_t* out = symbols + i * groups.channels();
       for (size_t k = 0; k < n_groups; ++k) {
-        Sum kept, dropped;
-        const size_t first = static_cast<size_t>(groups.edges[k]), last = static_cast<size_t>(groups.edges[k + 1]);
-        for (size_t c = first; c < last; ++c) {
-          const float value = row[c], w = weights[c];
-          const int table = index[k][i * (last - first) + c - first];
-          const float zero = w * (value * value);
-          float best = 0.0f, best_cost = values.bits[table * (values.reach + 2)] + zero;
-          const float nearest = std::abs(value) > 0.5f ? std::nearbyint(value) : 0.0f;  // most are near zero
-          if (nearest != 0.0f)
-            for (const float candidate : {nearest, nearest - (nearest > 0.0f ? 1.0f : -1.0f)}) {
-              const float error = value - candidate;
-              const float candidate_cost = bits_of(values, table, candidate) + w * (error * error);
-              if (candidate_cost < best_cost) best = candidate, best_cost = candidate_cost;
-            }
-          out[c] = static_cast<int16_t>(std::clamp(best, -32768.0f, 32767.0f));
-          kept.add(best_cost);
-          dropped.add(zero);
+        Sum dropped;
+        for (int c = groups.edges[k]; c < groups.edges[k + 1]; ++c) {
+          filled[k] |= nearest(row[c]) != 0.0f;
+          dropped.add(weights[c] * (row[c] * row[c]));
         }
-        cost[k] = kept.total();
         empty[k] = dropped.total();
         // Flags have no sign.
         const float* bits = flags.bits + flag_index[i * n_groups + k] * (flags.reach + 2);
@@ -144,7 +147,19 @@ void choose(const float* coefficients, const std::vector<const uint8_t*>& index,
       costs[i] = 0.0f;
       const size_t ranges[2][2] = {{0, groups.luma}, {groups.luma, n_groups}};
       for (const auto& [first, last] : ranges) {
-        const size_t keep = groups_to_keep(cost.data(), empty.data(), set.data(), unset.data(), first, last,
+        size_t most = last;
+        while (most > first && !filled[most - 1]) --most;
+        for (size_t k = first; k < most; ++k) {
+          Sum kept;
+          const size_t start = static_cast<size_t>(groups.edges[k]), end = static_cast<size_t>(groups.edges[k + 1]);
+          for (size_t c = start; c < end; ++c) {
+            const auto [best, best_cost] = cheapest(row[c], weights[c], index[k][i * (end - start) + c - start], values);
+            out[c] = static_cast<int16_t>(std::clamp(best, -32768.0f, 32767.0f));
+            kept.add(best_cost);
+          }
+          cost[k] = kept.total();
+        }
+        const size_t keep = groups_to_keep(cost.data(), empty.data(), set.data(), unset.data(), first, last, most,
                                            costs[i]);
         std::fill(out + groups.edges[first + keep], out + groups.edges[last], int16_t{0});
       }

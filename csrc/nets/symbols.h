@@ -45,7 +45,8 @@ struct BitsTable {
 };
 
 // Rate-distortion optimized quantization (lvc.codecs.swiftquant): the integers of least cost, first each for itself,
-// then the number of groups that are kept. All in float32, in the order of operations of the reference.
+// then the number of groups that are kept, none after the last one that the nearest integers do not leave empty (whose
+// indices are not looked at). All in float32, in the order of operations of the reference.
 //   coefficients: [n][channels], in steps; index: for each group, [n][channels of the group];
 //   flag_index: [n][groups]; weights: [channels]; cost: [n], of the choice, in bits.
 void choose(const float* coefficients, const std::vector<const uint8_t*>& index, const uint8_t* flag_index, size_t n,

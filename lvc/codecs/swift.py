@@ -15,7 +15,7 @@ from lvc.codecs.schedule import CASCADE, frame_quality, intra_qp
 from lvc.codecs.swiftcoding import InterCoder
 from lvc.codecs.swiftframe import pad_to_blocks
 from lvc.codecs.swiftgop import LENGTHS, SwiftGopDecoder, SwiftGopEncoder
-from lvc.codecs.swiftstate import InterState, quantizer_passes
+from lvc.codecs.swiftstate import InterState, intra_preset, quantizer_passes
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
 from lvc.errors import CorruptStreamError, LvcError, UsageError, WeightsError
 from lvc.ops.blockmotion import MAX_EFFORT
@@ -28,9 +28,9 @@ _EFFORT = 2
 class SwiftCodec:
     """swift with its weights.
 
-    Parameters in a codec string: ``effort=0..3``, how hard the encoder looks for motion; from 1 on for transforms,
-    too, and from 2 on for symbols. ``bframes=0``, 1, 3 or 7: at most so many B frames in a row (lvc.codecs.swiftgop),
-    which is what packets are delayed by; without them, the default, there is no delay.
+    Parameters in a codec string: ``effort=0..3``, how hard the encoder looks for motion; from 1 on for transforms
+    and the modes of I frames, too, and from 2 on for symbols. ``bframes=0``, 1, 3 or 7: at most so many B frames in a
+    row (lvc.codecs.swiftgop), which is what packets are delayed by; without them, the default, there is no delay.
     """
 
     name = "swift"
@@ -80,7 +80,7 @@ class SwiftEncoder:
     def __init__(self, weights: SwiftWeights, video: VideoInfo, options: EncodeOptions, effort: int) -> None:
         self._threads = options.threads or torch.get_num_threads()
         self._state = InterState(InterCoder(weights.model, self._threads, quantizer_passes(effort)), video)
-        self._hevc = HevcIntra()
+        self._hevc = HevcIntra(intra_preset(effort))
         self._options, self._effort = options, effort
         self.rate_control = rate_controller(video, options, CASCADE)
         self._count = 0

@@ -89,8 +89,10 @@ class SymbolChooser:
         """Coefficients in units of their steps (h, w, 96) -> symbols (h, w, 96) and their cost (h, w)."""
         symbols, cost = first_guess(coefficients), np.empty(0, np.float32)
         edges = (0, *(b for _, b in GROUPS))
+        # A group that the nearest integers leave empty, and those after it, too, has nothing to choose.
+        filled = _nets.flags_of(_nets.first_guess(coefficients, 0.5), edges, len(LUMA_GROUPS)).view(np.bool_)
         for _ in range(self._passes):
-            flag_index, index = self._networks.indices(symbols, context)
+            flag_index, index = self._networks.indices(symbols, context, filled)
             symbols, cost = _nets.choose(coefficients, index, flag_index, edges, len(LUMA_GROUPS), self._value_bits,
                                          self._flag_bits, self._weights, self._networks.threads)
         return symbols, cost

@@ -19,7 +19,7 @@ from lvc.codecs.picture import check_size
 from lvc.codecs.schedule import frame_quality, intra_qp
 from lvc.codecs.swiftcoding import InterCoder
 from lvc.codecs.swiftframe import WINDOW, Planes, pad_to_blocks
-from lvc.codecs.swiftstate import SEARCH_LAGRANGIAN, InterState, Picture, quantizer_passes
+from lvc.codecs.swiftstate import SEARCH_LAGRANGIAN, InterState, Picture, intra_preset, quantizer_passes
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
 from lvc.errors import CorruptStreamError, LvcError, UsageError
 from lvc.ops.blockdct import quantizer_step
@@ -110,7 +110,7 @@ class SwiftGopEncoder:
             raise UsageError("swift: with B frames there is no rate control; ask for a quality, or for bframes=0")
         self._threads = options.threads or torch.get_num_threads()
         self._state = InterState(InterCoder(weights.model, self._threads, quantizer_passes(effort)), video)
-        self._hevc = HevcIntra()
+        self._hevc = HevcIntra(intra_preset(effort))
         self._options, self._effort, self._most = options, effort, bframes + 1
         self.codec_data = bytes([LENGTHS.index(self._most)])
         self._waiting: list[tuple[int, Planes]] = []

@@ -45,7 +45,8 @@ def choose_symbols(model: SwiftEntropy, coefficients: Tensor, context: SwiftCont
     """Coefficients in steps (96, h, w) -> the integers to code, and what each position costs (h, w), in bits.
 
     The distributions are those that a first guess leads to. Each coefficient takes the value of least cost, bits
-    plus weighted squared error; then each block the number of groups of least cost, flags included.
+    plus weighted squared error; then each block the number of groups of least cost, flags included, among those up
+    to the last group that the nearest integers do not leave empty.
     """
     coefficients = coefficients.float()
     guess = first_guess(coefficients)
@@ -56,6 +57,7 @@ def choose_symbols(model: SwiftEntropy, coefficients: Tensor, context: SwiftCont
     symbols = torch.empty_like(guess)
     cost = torch.empty(len(GROUPS), *guess.shape[1:])
     empty = torch.empty_like(cost)
+    filled = torch.empty(cost.shape, dtype=torch.bool)
     for k, (a, b) in enumerate(GROUPS):
         index = record.calls[-len(GROUPS) + k][0][0]
         value, w = coefficients[a:b], weight[a:b]
@@ -67,9 +69,10 @@ def choose_symbols(model: SwiftEntropy, coefficients: Tensor, context: SwiftCont
             better = candidate_cost < best_cost
             best, best_cost = torch.where(better, candidate, best), torch.where(better, candidate_cost, best_cost)
         symbols[a:b] = best
+        filled[k] = (nearest != 0).any(0)
         cost[k] = best_cost.sum(0)
         empty[k] = (w * value.square()).sum(0)
-    return symbols, _truncate(symbols, cost, empty, flag_bits)
+    return symbols, _truncate(symbols, cost, empty, filled, flag_bits)
 
 
 def choose_sizes(model: SwiftModel, prediction: Prediction, current: Planes, motion_sizes: Sizes,
@@ -134,7 +137,7 @@ def _flag_bits(model: SwiftEntropy, record: RecordSymbols) -> Tensor:
     return model.flag_distribution.flag_bits(index)
 
 
-def _truncate(symbols: Tensor, cost: Tensor, empty: Tensor, flag_bits: Tensor) -> Tensor:
+def _truncate(symbols: Tensor, cost: Tensor, empty: Tensor, filled: Tensor, flag_bits: Tensor) -> Tensor:
     """Empty the groups of each block from where on that is cheaper; in place. Returns the least cost."""
     n, least = len(LUMA_GROUPS), torch.zeros(cost.shape[1:])
     for first, last in ((0, n), (n, len(GROUPS))):
@@ -145,7 +148,10 @@ def _truncate(symbols: Tensor, cost: Tensor, empty: Tensor, flag_bits: Tensor) -
             flags = flag_bits[1, first : first + r].sum(0)
             if first + r < last:
                 flags = flags + flag_bits[0, first + r]
-            totals.append(kept + dropped + flags)
+            total = kept + dropped + flags
+            if r > 0:
+                total[~filled[first + r - 1 : last].any(0)] = torch.inf
+            totals.append(total)
         lowest, reach = torch.stack(totals).min(0)
         least += lowest
         for r in range(last - first):

@@ -120,14 +120,20 @@ class EntropyInference:
             _nets.place(np.asarray(read, np.int32), positions, a, swift.SYMBOL_CONTEXT, result, known)
         return result, known
 
-    def indices(self, symbols: Symbols, context: FrameContext) -> tuple[Bytes, list[Bytes]]:
-        """What given symbols would be coded with: indices of flags (h, w, 6), and of each group (h, w, channels)."""
+    def indices(self, symbols: Symbols, context: FrameContext,
+                wanted: npt.NDArray[np.bool_] | None = None) -> tuple[Bytes, list[Bytes]]:
+        """What given symbols would be coded with: indices of flags (h, w, 6), and of each group (h, w, channels).
+
+        Where ``wanted`` (h, w, 6) is not set those of that group are 0.
+        """
         trunk = self._run_trunk(context)
         coded, flag_index = self._flags(None, _nets.flags_of(symbols, _EDGES, _LUMA_GROUPS), trunk, context.quality)
         mixed = self._mix((trunk, 0), (coded, 0), threads=self.threads)
         known = _nets.contexts(symbols, swift.SYMBOL_CONTEXT)
         base = _offset(self.model.base_index, context.quality)
-        return flag_index, [self._group_index(k, context, mixed, known, base) for k in range(len(GROUPS))]
+        masks = [None] * len(GROUPS) if wanted is None else np.ascontiguousarray(wanted.transpose(2, 0, 1))
+        return flag_index, [self._group_index(k, context, mixed, known, base, wanted=mask)
+                            for k, mask in enumerate(masks)]
 
     def _run_trunk(self, context: FrameContext) -> Bytes:
         hidden = self._trunk[0]((context.prediction, 0), (context.former, 0), (context.aux, 0), threads=self.threads)
@@ -136,12 +142,14 @@ class EntropyInference:
         return hidden
 
     def _group_index(self, k: int, context: FrameContext, mixed: Bytes, known: Bytes, base: npt.NDArray[np.int32],
-                     positions: Positions | None = None, planar: bool = False) -> Bytes:
+                     positions: Positions | None = None, wanted: npt.NDArray[np.bool_] | None = None,
+                     planar: bool = False) -> Bytes:
         a, b = GROUPS[k]
         former = [(known, c) for c, _ in swift._former_groups(k)]
         hidden = self._group_nets[k]((mixed, 0), (context.prediction, a), (context.former, a), *former,
-                                     positions=positions, threads=self.threads)
-        return self._group_heads[k]((hidden, 0), offset=base[a:b], planar=planar, threads=self.threads)
+                                     positions=positions, wanted=wanted, threads=self.threads)
+        return self._group_heads[k]((hidden, 0), offset=base[a:b], wanted=wanted, planar=planar,
+                                    threads=self.threads)
 
     def _flags(self, coder: DirectCoder | None, flags: Bytes | None, trunk: Bytes, quality: int) -> tuple[Bytes, Bytes]:
         """Code the flags, or take them as they are without a coder.

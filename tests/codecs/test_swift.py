@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 import torch
 
+import lvc
 from lvc.bitstream import StreamHeader
 from lvc.codecs import codec_for_header, open_codec
+from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.schedule import CASCADE, frame_quality, hevc_qp, intra_qp
 from lvc.codecs.swift import SwiftCodec, SwiftDecoder, SwiftEncoder, load_swift
 from lvc.codecs.swiftcoding import InterCoder
@@ -145,6 +147,33 @@ def test_every_effort_decodes(codec: SwiftCodec, textured_frames: FrameMaker, ef
             np.testing.assert_array_equal(decoder._state.reference.sizes, tree if effort else np.full_like(tree, 8))
     assert error(frames, decoded) < 400
     assert len(asked) == (2 if effort else 0)
+
+
+_PEAK = """
+import resource, sys
+import lvc
+assert lvc.decode(*sys.argv[1:]).frames == 3
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_full_hd_takes_memory_within_bounds(textured_frames: FrameMaker, tmp_path: Path) -> None:
+    """1920x1080 by the shipped weights within 1.5 GB, Python and libraries included."""
+    coded, raw = tmp_path / "a.lvc", tmp_path / "a.yuv"
+    with open(tmp_path / "in.yuv", "wb") as file:
+        for frame in textured_frames(3, 1920, 1080):
+            file.writelines(p.tobytes() for p in frame.planes)
+    lvc.encode(tmp_path / "in.yuv", coded, codec="swift:effort=0", quality=20, size=(1920, 1080))
+    done = subprocess.run([sys.executable, "-c", _PEAK, coded, raw], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 1.5e9 / 1024
+
+
+@pytest.mark.parametrize(("effort", "preset"), [(0, "fast"), (1, "slower"), (3, "slower")])
+def test_effort_of_intra_frames(codec: SwiftCodec, textured_frames: FrameMaker, effort: int, preset: str) -> None:
+    frames = textured_frames(1, 72, 68)
+    for bframes in "03":
+        packets, _ = encode(codec, frames, quality=30, params={"effort": str(effort), "bframes": bframes})
+        assert packets[0].payload == HevcIntra(preset).encode(frames[0], intra_qp(30, -1))
 
 
 def test_the_area_to_filter_is_the_best(codec: SwiftCodec, textured_frames: FrameMaker,

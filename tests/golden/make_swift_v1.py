@@ -1,8 +1,8 @@
-"""Makes swift_v1.safetensors, swift_v1.lvc and swift_v1.json beside this file.
+"""Makes swift_v1.safetensors, and swift_v1 and swift_v1_bframes, each .lvc and .json, beside this file.
 
-To be made once, when the layout of swift's payloads is final: narrow untrained networks, a stream coded with them,
-and the MD5 of the samples of every decoded frame. Every later version, on every machine, must decode the stream with
-these weights to the same samples.
+Made once: narrow untrained networks, streams coded with them, without and with B frames, and the MD5 of the samples of
+every decoded frame. Every later version, on every machine, must decode the streams with these weights to the same
+samples.
 
     python -m tests.golden.make_swift_v1        # in the root of the repository
 """
@@ -29,17 +29,19 @@ def digest(frame: Frame) -> str:
 
 
 def make(folder: Path) -> None:
-    """Write the three files into a folder."""
-    weights, stream, source = (folder / name for name in ("swift_v1.safetensors", "swift_v1.lvc", "source.y4m"))
+    """Write the files into a folder."""
+    weights, source = folder / "swift_v1.safetensors", folder / "source.y4m"
     save_swift_weights(weights, fixtures.seeded_swift(), {"note": "golden, never trained"})
     with open_sink(source, VideoInfo(50, 38, Fraction(25), Fraction(1, 25))) as sink:
         for frame in fixtures.moving_frames(7, 50, 38):
             sink.write(frame)
-    lvc.encode(source, stream, codec=f"swift:weights={weights}", quality=45, intra_period=4)
+    for name, option in (("swift_v1", ""), ("swift_v1_bframes", ",bframes=3")):
+        stream = folder / f"{name}.lvc"
+        lvc.encode(source, stream, codec=f"swift:weights={weights}{option}", quality=45, intra_period=5)
+        with lvc.open_stream(stream, weights=weights) as decoded:
+            frames = {str(frame.pts): digest(frame) for frame in decoded}
+        stream.with_suffix(".json").write_text(json.dumps(frames, indent=1) + "\n", encoding="utf-8")
     source.unlink()
-    with lvc.open_stream(stream, weights=weights) as decoded:
-        frames = {str(frame.pts): digest(frame) for frame in decoded}
-    (folder / "swift_v1.json").write_text(json.dumps(frames, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
