@@ -20,7 +20,6 @@ TEST ?= dvc-lite
 OPTIONS = --threads $(THREADS) $(if $(CODECS),--codecs $(CODECS)) $(if $(PERIODS),--intra-period $(PERIODS)) \
           $(if $(FRAMES),--frames $(FRAMES)) $(if $(ONLY),--only $(ONLY))
 TABLES := benchmarks/results/test_clips.json
-ALL_TABLES = $(sort $(wildcard benchmarks/results/test_clips*.json))
 SPEED := benchmarks/results/speed.json
 INPUTS ?= 1000000
 REPORT ?= runs/report.html
@@ -69,7 +68,7 @@ tables: $(INSTALLED)
 	$(BIN)/python benchmarks/readme_table.py
 
 report: $(INSTALLED)
-	$(BIN)/python benchmarks/report.py $(ALL_TABLES) --sequences $(SEQUENCES) $(if $(wildcard $(SPEED)),--speed $(SPEED)) \
+	$(BIN)/python benchmarks/report.py $(TABLES) --sequences $(SEQUENCES) $(if $(wildcard $(SPEED)),--speed $(SPEED)) \
 	  --out $(REPORT)
 
 speed: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""Write the tables of README.md out of benchmarks/results/test_clips*.json and speed.json.
+"""Write the tables of README.md out of benchmarks/results/test_clips.json and speed.json.
 
     python benchmarks/readme_table.py            # rewrite the part between the markers
     python benchmarks/readme_table.py --check    # exit code 1 if it is not up to date
@@ -34,6 +34,7 @@ SPEED = RESULTS / "speed.json"
 BEGIN = "<!-- results:begin, written by benchmarks/readme_table.py -->"
 END = "<!-- results:end -->"
 ANCHOR = "x265:preset=veryfast,tune=zerolatency"
+PRESET = "readme"
 TABLE_METRICS = ("yuv", "rgb", "ms-ssim", "vmaf")
 TITLES = {"yuv": "YUV 6:1:1", "rgb": "RGB PSNR", "ms-ssim": "MS-SSIM", "vmaf": "VMAF"}
 
@@ -130,9 +131,9 @@ def _bd_cell(here: Sequence[Curve], own: Sequence[Curve], anchor: str, metric: s
 
 
 def _structure(curve: Curve) -> str:
-    """How a codec's frames refer to each other, in the words of the preset that it was measured by."""
+    """How a codec's frames refer to each other, in the words of its preset, or else of README's."""
     name = curve.records[0].get("preset", "")
-    return load_preset(name).structure(curve.codec) if name in preset_names() else ""
+    return load_preset(name if name in preset_names() else PRESET).structure(curve.codec)
 
 
 def _kmac(records: Sequence[dict[str, Any]]) -> float | None:
@@ -219,8 +220,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--results", type=Path, nargs="+", metavar="JSON",
-                        default=sorted(RESULTS.glob("test_clips*.json")),
-                        help="files of run.py (default: benchmarks/results/test_clips*.json)")
+                        default=[RESULTS / "test_clips.json"],
+                        help="files of run.py (default: benchmarks/results/test_clips.json)")
     parser.add_argument("--speed", type=Path, metavar="JSON",
                         help="a file of speed.py (default: benchmarks/results/speed.json, if there is one)")
     parser.add_argument("--check", action="store_true", help="change nothing, exit with 1 if out of date")

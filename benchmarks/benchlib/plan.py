@@ -24,13 +24,15 @@ def jobs_of(arguments: argparse.Namespace) -> list[Job]:
     """
     _check(arguments)
     preset = load_preset(arguments.preset) if arguments.preset else None
-    points = expand([*(preset.specs if preset else ()), *arguments.codecs])
     sequences = _sequences(arguments)
     pin = arguments.jobs == 1 and not arguments.untimed
     jobs = []
     for sequence in sequences:
         conditions = _conditions(arguments, preset, sequence)
         for period in dict.fromkeys(conditions.intra_periods):
+            # Periods that are asked for are for all codecs.
+            own = preset.specs(None if arguments.intra_period else period) if preset else ()
+            points = expand([*own, *arguments.codecs])
             jobs += [Job(sequence, point, period, conditions.frames, arguments.threads,
                          preset.name if preset else "", pin) for point in points]
     periods = list(dict.fromkeys(job.intra_period for job in jobs))

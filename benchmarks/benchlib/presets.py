@@ -22,11 +22,13 @@ class Anchor:
             codecs of lvc.
         structure: in a word or two, how frames refer to each other (``low delay``, ``B frames``); tables
             show it. Empty where all codecs of the preset are alike.
+        intra_periods: those that it is measured at, of those of the preset; empty for all of them.
     """
 
     spec: str
     command: str
     structure: str = ""
+    intra_periods: tuple[int, ...] = ()
 
     def command_line(self, *, value: str, intra_period: int, **fields: object) -> str:
         """``command`` with its fields filled in; those that are not given stay as they are.
@@ -83,9 +85,10 @@ class Preset:
         """``structure`` of a codec string without rate parameter; empty if it is none of the preset's."""
         return next((a.structure for a in self.anchors if a.spec.partition("@")[0] == codec), "")
 
-    @property
-    def specs(self) -> list[str]:
-        return [anchor.spec for anchor in self.anchors]
+    def specs(self, intra_period: int | None = None) -> list[str]:
+        """Of the codecs that are measured at an intra period, or of all."""
+        return [anchor.spec for anchor in self.anchors
+                if intra_period is None or intra_period in (anchor.intra_periods or (intra_period,))]
 
 
 def preset_names() -> list[str]:
@@ -104,7 +107,8 @@ def load_preset(name: str) -> Preset:
         raise BenchmarkError(f"there is no preset {name!r}; there are: {', '.join(preset_names())}")
     content = read_toml(path)
     try:
-        anchors = tuple(Anchor(table["spec"], table.get("command", ""), table.get("structure", ""))
+        anchors = tuple(Anchor(table["spec"], table.get("command", ""), table.get("structure", ""),
+                               tuple(table.get("intra_periods", ())))
                         for table in content["codec"])
         overrides = {dataset: _conditions(table) for table in content.get("override", ())
                      for dataset in table["datasets"]}
@@ -112,7 +116,7 @@ def load_preset(name: str) -> Preset:
                         tuple(content["metrics"]), _conditions(content), overrides)
     except (KeyError, TypeError) as error:
         raise BenchmarkError(f"{path}: lacks {error}") from error
-    if preset.anchor not in [parse_codec_spec(spec)[0].codec for spec in preset.specs]:
+    if preset.anchor not in [parse_codec_spec(spec)[0].codec for spec in preset.specs()]:
         raise BenchmarkError(f"{path}: the anchor {preset.anchor} is none of its codecs")
     return preset
 

@@ -22,7 +22,7 @@ import lvc
 from lvc.metrics import frame_to_rgb, psnr
 
 COUNTS = {"hevc-b": 5, "hevc-c": 4, "hevc-d": 4, "hevc-e": 3, "uvg": 7, "mcl-jcv": 30, "vimeo-90k": 1,
-          "test-clips": 8}
+          "test-clips": 5, "test-clips-large": 3}
 
 
 def test_definitions_of_data_sets():
@@ -36,7 +36,7 @@ def test_definitions_of_data_sets():
             if name == "vimeo-90k":
                 continue
             width, height = sequence.size
-            if name == "test-clips":
+            if name.startswith("test-clips"):
                 assert sequence.path.suffix == ".mkv"
                 assert min(width, height) >= 240
                 assert sequence.frames >= 24
@@ -132,8 +132,9 @@ def test_presets_are_what_their_conditions_say():
     assert preset_names() == ["dcvc", "papers-ldp", "readme", "real"]
     for name in preset_names():
         preset = load_preset(name)
-        assert len(expand(preset.specs)) >= 15
-        assert all(bool(anchor.command) != anchor.spec.startswith(("dvc", "swift")) for anchor in preset.anchors)
+        assert len(expand(preset.specs())) >= 15
+        assert all(bool(anchor.command) != anchor.spec.startswith(("dvc", "swift", "restore"))
+                   for anchor in preset.anchors)
     ldp = load_preset("papers-ldp")
     assert (ldp.conditions("hevc-b").frames, ldp.conditions("hevc-b").intra_periods) == (100, (10,))
     assert (ldp.conditions("uvg").frames, ldp.conditions("uvg").intra_periods) == (96, (12,))
@@ -141,8 +142,10 @@ def test_presets_are_what_their_conditions_say():
     assert load_preset("real").conditions("").intra_periods == (-1,)
     readme = load_preset("readme")
     for anchor in readme.anchors:
-        low_delay = "zerolatency" in anchor.spec or (not anchor.command and "bframes" not in anchor.spec)
+        low_delay = "zerolatency" in anchor.spec or anchor.spec.startswith(("swift@", "dvc-lite"))
         assert anchor.structure == ("low delay" if low_delay else "B frames")
+        assert (anchor.spec in readme.specs(10)) == (not anchor.spec.startswith(("swift:bframes", "restore")))
+    assert readme.specs(32) == readme.specs()
     assert readme.structure("x265:preset=medium") == "B frames"
     assert readme.structure("x265") == ""
 
