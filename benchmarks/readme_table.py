@@ -34,7 +34,6 @@ SPEED = RESULTS / "speed.json"
 BEGIN = "<!-- results:begin, written by benchmarks/readme_table.py -->"
 END = "<!-- results:end -->"
 ANCHOR = "x265:preset=veryfast,tune=zerolatency"
-PRESET = "readme"
 TABLE_METRICS = ("yuv", "rgb", "ms-ssim", "vmaf")
 TITLES = {"yuv": "YUV 6:1:1", "rgb": "RGB PSNR", "ms-ssim": "MS-SSIM", "vmaf": "VMAF"}
 
@@ -131,9 +130,9 @@ def _bd_cell(here: Sequence[Curve], own: Sequence[Curve], anchor: str, metric: s
 
 
 def _structure(curve: Curve) -> str:
-    """How a codec's frames refer to each other, in the words of its preset, or else of README's."""
+    """How a codec's frames refer to each other, in the words of the preset that it was measured by."""
     name = curve.records[0].get("preset", "")
-    return load_preset(name if name in preset_names() else PRESET).structure(curve.codec)
+    return load_preset(name).structure(curve.codec) if name in preset_names() else ""
 
 
 def _kmac(records: Sequence[dict[str, Any]]) -> float | None:
