@@ -11,6 +11,7 @@ from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.picture import check_size
 from lvc.codecs.ratecontrol import code_frame, rate_controller
+from lvc.codecs.scenecut import Places, SceneCuts
 from lvc.codecs.schedule import CASCADE, frame_quality, intra_qp
 from lvc.codecs.swiftcoding import InterCoder
 from lvc.codecs.swiftframe import pad_to_blocks
@@ -31,6 +32,7 @@ class SwiftCodec:
     Parameters in a codec string: ``effort=0..3``, how hard the encoder looks for motion; from 1 on for transforms
     and the modes of I frames, too, and from 2 on for symbols. ``bframes=0``, 1, 3 or 7: at most so many B frames in a
     row (lvc.codecs.swiftgop), which is what packets are delayed by; without them, the default, there is no delay.
+    ``scenecut=1`` or 0: whether frames that begin another scene are I frames. The intra period starts over with them.
     """
 
     name = "swift"
@@ -45,18 +47,21 @@ class SwiftCodec:
         """Raises UsageError on parameters that this codec does not know."""
         params = dict(options.params)
         text, bframes = params.pop("effort", str(_EFFORT)), params.pop("bframes", "0")
+        cuts = params.pop("scenecut", "1")
         if params:
-            raise UsageError(f"swift has no parameter {next(iter(params))!r}; it has: effort, bframes")
+            raise UsageError(f"swift has no parameter {next(iter(params))!r}; it has: effort, bframes, scenecut")
         if text not in map(str, range(MAX_EFFORT + 1)):
             raise UsageError(f"swift: effort must be a whole number from 0 to {MAX_EFFORT}, not {text!r}")
         known = [str(length - 1) for length in LENGTHS]
         if bframes not in known:
             raise UsageError(f"swift: bframes must be one of {', '.join(known)}, not {bframes!r}")
+        if cuts not in ("0", "1"):
+            raise UsageError(f"swift: scenecut must be 0 or 1, not {cuts!r}")
         if bframes == "0":
-            return SwiftEncoder(self.weights, video, options, int(text))
+            return SwiftEncoder(self.weights, video, options, int(text), cuts == "1")
         if self.weights.model.config.references < 2:
             raise UsageError("swift: these weights have no second reference, which B frames need")
-        return SwiftGopEncoder(self.weights, video, options, int(text), int(bframes))
+        return SwiftGopEncoder(self.weights, video, options, int(text), int(bframes), cuts == "1")
 
     def decoder(self, header: StreamHeader) -> SwiftDecoder | SwiftGopDecoder:
         """Raises CorruptStreamError if the header's codec data makes no sense."""
@@ -77,13 +82,14 @@ class SwiftEncoder:
 
     codec_data = b""
 
-    def __init__(self, weights: SwiftWeights, video: VideoInfo, options: EncodeOptions, effort: int) -> None:
+    def __init__(self, weights: SwiftWeights, video: VideoInfo, options: EncodeOptions, effort: int,
+                 scenecut: bool = True) -> None:
         self._threads = options.threads or torch.get_num_threads()
         self._state = InterState(InterCoder(weights.model, self._threads, quantizer_passes(effort)), video)
         self._hevc = HevcIntra(intra_preset(effort))
         self._options, self._effort = options, effort
         self.rate_control = rate_controller(video, options, CASCADE)
-        self._count = 0
+        self._places = Places(options.intra_period, SceneCuts(self._threads) if scenecut else None)
 
     @torch.inference_mode()
     def push(self, frame: Frame) -> list[Packet]:
@@ -91,9 +97,7 @@ class SwiftEncoder:
         before = self._state
         video = before.video
         check_size(frame, video)
-        period = self._options.intra_period
-        place = self._count % period if period > 0 else self._count
-        self._count += 1
+        place = self._places(frame.y)
 
         def attempt(quality: int) -> Packet:
             self._state = copy.copy(before)

@@ -16,6 +16,7 @@ import torch
 from lvc.bitstream import StreamHeader
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.picture import check_size
+from lvc.codecs.scenecut import Places, SceneCuts
 from lvc.codecs.schedule import frame_quality, intra_qp
 from lvc.codecs.swiftcoding import InterCoder
 from lvc.codecs.swiftframe import WINDOW, Planes, pad_to_blocks
@@ -100,12 +101,13 @@ class SwiftGopEncoder:
 
     Args:
         bframes: at most so many B frames in a row: 1, 3 or 7.
+        scenecut: whether frames that begin another scene are I frames.
     """
 
     rate_control = None
 
     def __init__(self, weights: SwiftWeights, video: VideoInfo, options: EncodeOptions, effort: int,
-                 bframes: int) -> None:
+                 bframes: int, scenecut: bool = True) -> None:
         if options.bitrate is not None:
             raise UsageError("swift: with B frames there is no rate control; ask for a quality, or for bframes=0")
         self._threads = options.threads or torch.get_num_threads()
@@ -115,16 +117,13 @@ class SwiftGopEncoder:
         self.codec_data = bytes([LENGTHS.index(self._most)])
         self._waiting: list[tuple[int, Planes]] = []
         self._former: Planes | None = None
-        self._count = 0
+        self._places = Places(options.intra_period, SceneCuts(self._threads) if scenecut else None)
 
     @torch.inference_mode()
     def push(self, frame: Frame) -> list[Packet]:
         """Take a frame. Raises UsageError if it is not of the video's size."""
         check_size(frame, self._state.video)
-        period = self._options.intra_period
-        intra = self._count % period == 0 if period > 0 else self._count == 0
-        self._count += 1
-        if intra:
+        if self._places(frame.y) == 0:
             return [*self.flush(), self._intra(frame)]
         self._waiting.append((frame.pts, pad_to_blocks(frame.planes)))
         return self._groups(self._most) if len(self._waiting) == self._most else []
