@@ -23,6 +23,7 @@ from lvc.errors import CorruptStreamError, UsageError
 from lvc.models import ContextInterModel, IntraModel, ModelConfig
 from lvc.models.config import ContextConfig
 from lvc.models.motionpyramid import VECTOR_MAX, MotionPyramid
+from lvc.ops.blocksteps import ms_ssim_rule
 from lvc.ops.gains import QualityTable
 from lvc.ops.integer import IntConv2d
 from lvc.ops.transforms import Layer
@@ -38,9 +39,13 @@ def config(tiny_config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(tiny_config, residual=LAYERS, context=ContextConfig(8, 12))
 
 
-@pytest.fixture(scope="module")
-def codec(config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> NeuralCodec:
-    """Narrow random networks that all matter."""
+RULES = {"one step": None, "steps by block": ms_ssim_rule(0.6, 0.3, 0.6)}
+
+
+@pytest.fixture(scope="module", params=RULES)
+def codec(config: ModelConfig, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NeuralCodec:
+    """Narrow random networks that all matter, with one step for all of a frame and with steps that differ."""
+    config = dataclasses.replace(config, context=ContextConfig(8, 12, RULES[request.param]))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(3)
         model = ContextInterModel(config)

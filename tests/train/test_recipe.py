@@ -142,7 +142,7 @@ def test_dvc_follows_the_schedule_of_opendvc() -> None:
 def test_weights_are_chosen_by_what_is_trained_for() -> None:
     assert load_recipe("dvc-lite").score == load_recipe("swift").score == "bd_rate_yuv"
     assert load_recipe("dvc-lite-msssim").score == "bd_rate_ms_ssim"
-    assert load_recipe("dvc-lite-msssim").init == "shipped"
+    assert load_recipe("dvc-lite-msssim").init == "dvc-lite"
 
 
 def test_which_stages_need_flows() -> None:
