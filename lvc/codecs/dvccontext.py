@@ -76,13 +76,15 @@ class ContextCoder:
         model: with frozen tables.
         threads: at least 1; what is coded does not depend on it.
         effort: 0..3, how hard the encoder looks for motion; from 1 on symbols are chosen twice, the second time by
-            the distributions that the first choice led to; from 2 on the refined prediction is tried.
+            the distributions that the first choice led to; from 2 on the refined prediction is tried, with weights for
+            MS-SSIM from 1 on (that network has been trained in these).
     """
 
     def __init__(self, model: ContextInterModel, threads: int = 1, effort: int = 1) -> None:
         self.model, self._threads, self._effort = model, threads, effort
         assert model.config.context is not None
         self._rule = model.config.context.steps
+        self._refines = effort > (1 if self._rule is None else 0)
         self._entropy = EntropyInference(model.entropy, threads)
         self._chooser = SymbolChooser(self._entropy, 1 if effort == 0 else 2, tuning_of(model.config).fidelity)
 
@@ -168,7 +170,7 @@ class ContextCoder:
         plain, use = self._picture(warped), None
         if source is not None:
             unit = 1.0 if blocks is None else step_plane(quality, blocks)
-            use = self._effort > 1 and _error(self._refined(plain, reference, field, quality, blocks), source, unit) < (
+            use = self._refines and _error(self._refined(plain, reference, field, quality, blocks), source, unit) < (
                 _error(plain, source, unit))
         return self._refined(plain, reference, field, quality, blocks) if self._flag(coder, use) else plain
 

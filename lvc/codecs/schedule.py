@@ -48,7 +48,7 @@ class Tuning:
 
 
 PSNR = Tuning()
-MS_SSIM = Tuning(intra_offset=5, chroma_qp_offset=-8, masking=1.5, fidelity=1.35)
+MS_SSIM = Tuning(cascade=(7, -2, 2, -2), intra_offset=4, chroma_qp_offset=-6, masking=1.5, fidelity=1.6)
 """For weights with a rule of steps (lvc.ops.blocksteps): chosen with that, by MS-SSIM of validation clips."""
 
 

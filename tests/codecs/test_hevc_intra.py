@@ -119,5 +119,8 @@ def test_masking_moves_bits_to_calm_blocks(psnr):
     plain, masked = halves(HevcIntra()), halves(HevcIntra(masking=1.5))
     assert masked[0] > plain[0] + 1
     assert masked[1] < plain[1] - 1
+    assert len({HevcIntra(masking=1.5).encode(frame, 30) for _ in range(2)}) == 1
+    for qp in (0, 51):
+        HevcIntra(masking=1.5).decode(HevcIntra(masking=1.5).encode(frame, qp), 128, 64)
     with pytest.raises(UsageError, match="masking"):
         HevcIntra(masking=3.5)

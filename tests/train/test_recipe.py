@@ -47,7 +47,8 @@ def test_shipped_recipes_can_be_run(path: Path) -> None:
     assert recipe.family in FAMILIES
     assert recipe == load_recipe(str(path))
     trained = {stage.model for stage in recipe.stages if stage.kind == "train" and stage.loss == "rd"}
-    assert trained >= set(FAMILIES[recipe.family])
+    # What starts from weights need not train all of them again.
+    assert trained >= set(FAMILIES[recipe.family][: 1 if recipe.init else None])
 
 
 @pytest.mark.parametrize(
