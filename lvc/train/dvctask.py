@@ -96,8 +96,9 @@ class DvcTask:
         config = self._config
         models = nn.ModuleDict({"inter": inter_model(config), "intra": IntraModel(config)})
         if self.recipe.init:
-            init = load_weights({"shipped": self.recipe.model}.get(self.recipe.init, self.recipe.init)
-                                if self.recipe.init in ("shipped", *manifest()) else Path(self.recipe.init))
+            source = self.recipe.model if self.recipe.init == "shipped" else self.recipe.init
+            ships = self.recipe.init == "shipped" or source in manifest()
+            init = load_weights(source if ships else Path(source))
             for name, module in (("inter", init.inter), ("intra", init.intra)):
                 if module is not None:
                     models[name].load_state_dict(module.state_dict())
