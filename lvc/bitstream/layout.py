@@ -58,6 +58,7 @@ class CodecId(enum.IntEnum):
     SWIFT = 18
     RESTORE = 19
     STSR = 20
+    DVC_LITE_MSSSIM = 21
 
 
 class PixelFormat(enum.IntEnum):

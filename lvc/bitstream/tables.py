@@ -23,6 +23,7 @@ _CODECS = {
     CodecId.SWIFT: ("`swift`", "learned, see Payloads of codec 18"),
     CodecId.RESTORE: ("`restore`", "those of a base codec, see Payloads of codec 19"),
     CodecId.STSR: ("`stsr`", "those of a base codec, see Payloads of codec 20"),
+    CodecId.DVC_LITE_MSSSIM: ("`dvc-lite-msssim`", "learned, see Payloads of codecs 16 and 17"),
 }
 _TYPES = {
     AnchorType.INTRA: "intra: a frame that decoding can start at",

@@ -13,16 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lvc.codecs.schedule import tuning_of
 from lvc.codecs.swiftcoding import PredictedFrame, Reference, SymbolChooser
 from lvc.codecs.swiftframe import WINDOW, Planes, where_filled
 from lvc.codecs.swiftquant import weighted_error
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
-from lvc.models.dvccontext import MULTIPLE, ContextInterModel
+from lvc.models.dvccontext import MULTIPLE, ContextInterModel, step_plane
 from lvc.models.motionpyramid import VECTOR_MAX
 from lvc.models.swiftfilter import AREAS
 from lvc.models.swiftinference import EntropyInference
 from lvc.ops.blockdct import quantizer_step
 from lvc.ops.blockmotion import BLOCK, Field, predict, search
+from lvc.ops.blocksteps import BlockSteps
 from lvc.ops.blocktransform import reconstruct
 
 SEARCH_LAGRANGIAN = 0.7
@@ -74,13 +76,17 @@ class ContextCoder:
         model: with frozen tables.
         threads: at least 1; what is coded does not depend on it.
         effort: 0..3, how hard the encoder looks for motion; from 1 on symbols are chosen twice, the second time by
-            the distributions that the first choice led to; from 2 on the refined prediction is tried.
+            the distributions that the first choice led to; from 2 on the refined prediction is tried, with weights for
+            MS-SSIM from 1 on (that network has been trained in these).
     """
 
     def __init__(self, model: ContextInterModel, threads: int = 1, effort: int = 1) -> None:
         self.model, self._threads, self._effort = model, threads, effort
+        assert model.config.context is not None
+        self._rule = model.config.context.steps
+        self._refines = effort > (1 if self._rule is None else 0)
         self._entropy = EntropyInference(model.entropy, threads)
-        self._chooser = SymbolChooser(self._entropy, 1 if effort == 0 else 2)
+        self._chooser = SymbolChooser(self._entropy, 1 if effort == 0 else 2, tuning_of(model.config).fidelity)
 
     def search(self, current: Planes, reference: ContextReference, quality: int) -> Field:
         """Motion of a padded frame."""
@@ -105,34 +111,38 @@ class ContextCoder:
         qualities = torch.tensor([quality])
         field = self._motion(coder, reference, qualities, None if current is None
                              else self.search(current, reference, quality))
-        warped = predict(reference.planes, field, window=WINDOW)
-        source = None if current is None else self._picture(current)
-        prediction = self._prediction(coder, reference, warped, field, qualities, source)
         # The shadow's side: integers only.
         shadowed = predict(reference.shadow.planes, field, window=WINDOW)
-        context = PredictedFrame(reference.shadow, shadowed, field, quality, self._threads).context
+        steps = None if self._rule is None else BlockSteps(self._rule, shadowed[0], quality)
+        context = PredictedFrame(reference.shadow, shadowed, field, quality, self._threads, steps).context
+        # What is seen.
+        blocks = None if steps is None else torch.from_numpy(steps.qualities.astype(np.float32))[None, None]
+        warped = predict(reference.planes, field, window=WINDOW)
+        source = None if current is None else self._picture(current)
+        prediction = self._prediction(coder, reference, warped, field, qualities, blocks, source)
         symbols = None
         if source is not None:
-            latent = self.model.latent(source, prediction, qualities)[0].permute(1, 2, 0)
+            latent = self.model.latent(source, prediction, qualities, blocks)[0].permute(1, 2, 0)
             symbols, _ = self._chooser(np.ascontiguousarray(latent.numpy()), context)
         symbols, known = self._entropy.code(coder, symbols, context)
         sizes = np.full(symbols.shape[:2], BLOCK, np.uint8)
-        shadow = reconstruct(shadowed, symbols, quantizer_step(quality), sizes, self._threads)
-        # What is seen; filtered only if it must be.
+        shadow = (reconstruct(shadowed, symbols, quantizer_step(quality), sizes, self._threads) if steps is None
+                  else steps.reconstruct(shadowed, symbols, self._threads))
+        # Filtered only if it must be.
         latents = torch.from_numpy(symbols.astype(np.float32)).permute(2, 0, 1)[None]
-        plain, residual = self.model.decoded(prediction, latents, qualities)
+        plain, residual = self.model.decoded(prediction, latents, qualities, blocks)
 
         @functools.cache
         def shown(area: int) -> Planes:
             if AREAS[area] == "none":
                 return self._planes(plain)
             if AREAS[area] == "all":
-                return self._planes(self.model.filtered(plain, prediction, residual, qualities))
+                return self._planes(self.model.filtered(plain, prediction, residual, qualities, blocks))
             return where_filled(sizes, symbols.any(2), shown(AREAS.index("all")), shown(AREAS.index("none")))
 
         best = None
         if current is not None:
-            best = min(range(len(AREAS)), key=lambda area: weighted_error(shown(area), current))
+            best = min(range(len(AREAS)), key=lambda area: self._distortion(shown(area), current, steps))
         return ContextReference(shown(self._area(coder, best)), Reference(shadow, known, sizes), field)
 
     def _flag(self, coder: WriteSymbols | ReadSymbols, value: bool | None) -> bool:
@@ -155,17 +165,23 @@ class ContextCoder:
         return np.ascontiguousarray(coded[0].numpy().astype(np.int16))
 
     def _prediction(self, coder: WriteSymbols | ReadSymbols, reference: ContextReference, warped: Planes,
-                    field: Field, quality: Tensor, source: Tensor | None) -> Tensor:
+                    field: Field, quality: Tensor, blocks: Tensor | None, source: Tensor | None) -> Tensor:
         """The prediction, refined if the encoder says so."""
         plain, use = self._picture(warped), None
         if source is not None:
-            use = self._effort > 1 and _error(self._refined(plain, reference, field, quality), source) < _error(
-                plain, source)
-        return self._refined(plain, reference, field, quality) if self._flag(coder, use) else plain
+            unit = 1.0 if blocks is None else step_plane(quality, blocks)
+            use = self._refines and _error(self._refined(plain, reference, field, quality, blocks), source, unit) < (
+                _error(plain, source, unit))
+        return self._refined(plain, reference, field, quality, blocks) if self._flag(coder, use) else plain
 
-    def _refined(self, plain: Tensor, reference: ContextReference, field: Field, quality: Tensor) -> Tensor:
+    def _refined(self, plain: Tensor, reference: ContextReference, field: Field, quality: Tensor,
+                 blocks: Tensor | None) -> Tensor:
         vectors = torch.from_numpy(field.astype(np.float32))[None]
-        return self.model.prediction(plain, self._picture(reference.planes), vectors, quality)
+        return self.model.prediction(plain, self._picture(reference.planes), vectors, quality, blocks)
+
+    @staticmethod
+    def _distortion(planes: Planes, wanted: Planes, steps: BlockSteps | None) -> float:
+        return weighted_error(planes, wanted) if steps is None else steps.error(planes, wanted)
 
     def _picture(self, planes: Planes) -> Tensor:
         y, u, v = (torch.from_numpy(p.astype(np.float32)) for p in planes)
@@ -177,6 +193,6 @@ class ContextCoder:
         return first, second, third
 
 
-def _error(picture: Tensor, source: Tensor) -> float:
-    """Sum of squared errors; packed chroma counts as luma does."""
-    return float((picture - source).square().sum())
+def _error(picture: Tensor, source: Tensor, unit: Tensor | float) -> float:
+    """Sum of squared errors in these units; packed chroma counts as luma does."""
+    return float(((picture - source) / unit).square().sum())

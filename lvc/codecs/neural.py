@@ -16,7 +16,7 @@ from lvc.codecs.motion import block_flow
 from lvc.codecs.neuralsearch import MAX_EFFORT, Search
 from lvc.codecs.picture import check_size, shown
 from lvc.codecs.ratecontrol import code_frame, rate_controller
-from lvc.codecs.schedule import CASCADE, frame_quality, hevc_qp, intra_qp
+from lvc.codecs.schedule import frame_quality, hevc_qp, intra_qp, tuning_of
 from lvc.entropy import Read, Write
 from lvc.entropy.coders import CODER_VERSION
 from lvc.entropy.symbols import ReadSymbols, WriteSymbols
@@ -39,7 +39,7 @@ _PARAMS = {"intra": INTRA_KINDS, "motion": ("classical", "network"), "effort": _
 _CONTEXT_PARAMS = {"intra": INTRA_KINDS, "effort": ("1", *(effort for effort in _EFFORTS if effort != "1"))}
 """The same where the weights are of the second design (lvc.models.dvccontext)."""
 
-_CODEC_IDS = {"dvc": CodecId.DVC, "dvc-lite": CodecId.DVC_LITE}
+_CODEC_IDS = {"dvc": CodecId.DVC, "dvc-lite": CodecId.DVC_LITE, "dvc-lite-msssim": CodecId.DVC_LITE_MSSSIM}
 DEAD_ZONE = 0.06
 """Of the encoder's rounding (lvc.entropy.Write)."""
 
@@ -97,7 +97,8 @@ class _FrameCoder:
     def __post_init__(self) -> None:
         if self.intra == "learned" and self.weights.intra is None:
             raise WeightsError(f"the weights of {self.weights.name} have no learned intra model")
-        self.hevc = HevcIntra()
+        self.tuning = tuning_of(self.weights.config)
+        self.hevc = HevcIntra(chroma_qp_offset=self.tuning.chroma_qp_offset, masking=self.tuning.masking)
         self.reference: Frame | None = None
         self.motion: ClassicalMotion | None = None
         self.search: Search | None = None
@@ -244,7 +245,8 @@ class NeuralEncoder:
             self._coder.motion = ClassicalMotion(weights.inter)
         self._options = options
         self._cascade = isinstance(weights.inter, ContextInterModel)
-        self.rate_control = rate_controller(video, options, CASCADE) if self._cascade else (
+        self._tuning = self._coder.tuning
+        self.rate_control = rate_controller(video, options, self._tuning.cascade) if self._cascade else (
             rate_controller(video, options))
         self._count = 0
         self.codec_data = bytes([INTRA_KINDS.index(intra), CODER_VERSION])
@@ -271,10 +273,11 @@ class NeuralEncoder:
     def _code(self, frame: Frame, place: int, quality: int) -> Packet:
         c = self._coder
         if place:
-            quality = frame_quality(quality, place) if self._cascade else quality
+            quality = frame_quality(quality, place, self._tuning) if self._cascade else quality
             return Packet(PacketKind.INTER, c.write_inter(frame, quality), frame.pts, quality)
         if c.intra == "hevc":
-            qp = intra_qp(quality, self._options.intra_period) if self._cascade else hevc_qp(quality)
+            qp = (intra_qp(quality, self._options.intra_period, self._tuning) if self._cascade
+                  else hevc_qp(quality))
             payload = c.hevc.encode(frame, qp)
             c.refer(c.hevc.decode(payload, frame.width, frame.height), exact=True)
         else:

@@ -23,6 +23,7 @@ from lvc.models.swiftinference import EntropyInference, FilterInference, FrameCo
 from lvc.models.swiftmodel import SwiftModel
 from lvc.ops.blockdct import SIZES, quantizer_step
 from lvc.ops.blockmotion import Field, Second, predict
+from lvc.ops.blocksteps import BlockSteps
 from lvc.ops.blocktransform import (
     Coefficients,
     forward_dct,
@@ -76,13 +77,14 @@ class SymbolChooser:
     Args:
         networks: tell what symbols cost.
         passes: at least 1. From the second on, distributions are those that the former pass led to.
+        fidelity: what errors are worth, relative to LAGRANGIAN.
     """
 
-    def __init__(self, networks: EntropyInference, passes: int) -> None:
+    def __init__(self, networks: EntropyInference, passes: int, fidelity: float = 1.0) -> None:
         self._networks, self._passes = networks, passes
         model = networks.model
         self._value_bits, self._flag_bits = (_bits(d) for d in (model.distribution, model.flag_distribution))
-        self._weights = np.ascontiguousarray(_weights()[:, 0, 0].numpy())
+        self._weights = np.ascontiguousarray(fidelity * _weights()[:, 0, 0].numpy())
 
     def __call__(self, coefficients: npt.NDArray[np.float32],
                  context: FrameContext) -> tuple[Symbols, npt.NDArray[np.float32]]:
@@ -184,18 +186,25 @@ class InterCoder:
 class PredictedFrame:
     """The prediction of a frame, and what its residual is coded by.
 
+    Args:
+        steps: of the blocks if they differ. All transforms must be 8x8 then.
+
     Attributes:
         planes: of whole blocks.
         context: if all transforms are 8x8.
     """
 
-    def __init__(self, reference: Reference, planes: Planes, field: Field, quality: int, threads: int) -> None:
+    def __init__(self, reference: Reference, planes: Planes, field: Field, quality: int, threads: int,
+                 steps: BlockSteps | None = None) -> None:
         self.planes, self.quality, self.step, self._threads = planes, quality, quantizer_step(quality), threads
         self._coefficients = forward_dct(planes, threads=threads)
-        prediction = magnitude_context(self._coefficients, self.step, threads)
+        prediction = (magnitude_context(self._coefficients, self.step, threads) if steps is None
+                      else steps.magnitude_context(self._coefficients, threads))
         former = (np.zeros_like(prediction) if reference.context is None
                   else _nets.displaced(reference.context, field))
         aux = _aux(reference, planes, field, quality)
+        if steps is not None:
+            aux[:, :, 0] = steps.qualities
         aux[:, :, -SIZE_AUX:] = _size_aux(np.full(field.shape[1:], 8, np.uint8))
         self.context = FrameContext(prediction, former, aux, quality)
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from lvc.ops.blocksteps import StepRule, ms_ssim_rule
 from lvc.ops.transforms import Layer
 
 
@@ -33,10 +34,16 @@ class EntropyConfig:
 
 @dataclass(frozen=True)
 class ContextConfig:
-    """Channels inside the networks that tell probabilities (lvc.models.dvccontext)."""
+    """Of the second design (lvc.models.dvccontext).
+
+    Attributes:
+        motion_width, entropy_width: channels inside the networks that tell probabilities.
+        steps: how quantization steps differ within a frame; None: they do not, but for those of chroma.
+    """
 
     motion_width: int = 48
     entropy_width: int = 64
+    steps: StepRule | None = None
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,13 @@ class ModelConfig:
         raw["flow"] = FlowConfig(**raw["flow"])
         raw["refine"] = tuple(raw["refine"])
         if raw.get("context") is not None:
-            raw["context"] = ContextConfig(**raw["context"])
+            raw["context"] = _context(**raw["context"])
         return cls(**raw)
+
+
+def _context(steps: dict[str, Any] | None = None, **raw: Any) -> ContextConfig:
+    rule = None if steps is None else StepRule(steps["finest"], tuple(steps["thresholds"]), tuple(steps["relative"]))
+    return ContextConfig(**raw, steps=rule)
 
 
 DVC = ModelConfig()
@@ -111,5 +123,9 @@ DVC_LITE = ModelConfig(
 )
 """For two CPU cores: the second design, pictures packed at half resolution."""
 
-CONFIGS = {config.name: config for config in (DVC, DVC_LITE)}
+DVC_LITE_MSSSIM = dataclasses.replace(
+    DVC_LITE, name="dvc-lite-msssim", context=ContextConfig(steps=ms_ssim_rule(strength=0.6, contrast=0.3, chroma=0.6)))
+"""The same, with steps that differ within a frame: for MS-SSIM. The rule was chosen on validation clips."""
+
+CONFIGS = {config.name: config for config in (DVC, DVC_LITE, DVC_LITE_MSSSIM)}
 """Configurations by name."""

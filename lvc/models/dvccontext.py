@@ -14,8 +14,6 @@ with GDN codes the residual, whose distributions follow from side information th
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -23,8 +21,9 @@ from lvc.models.common import GAMMA_START
 from lvc.models.config import ModelConfig
 from lvc.models.motionpyramid import MotionPyramid
 from lvc.models.swift import SwiftEntropy
-from lvc.ops.blockdct import CHROMA_STEP, LUMA, zigzag
+from lvc.ops.blockdct import CHROMA_STEP, COEFFICIENTS, LUMA, zigzag
 from lvc.ops.blocks import RefinementNet, high_pass, log_step_plane, soft_clip
+from lvc.ops.blocksteps import FLAT
 from lvc.ops.gains import QualityTable, quantization_step
 from lvc.ops.picture import picture_space
 from lvc.ops.transforms import AnalysisTransform, SynthesisTransform, start_as_dct
@@ -43,6 +42,7 @@ class ResidualAutoencoder(nn.Module):
         self.synthesis = SynthesisTransform(channels, layers, GAMMA_START)
         start_as_dct(self.analysis, self.synthesis)
         self.log_gain, self.log_inverse_gain = (QualityTable(layers[-1].channels) for _ in range(2))
+        self.start_steps(config)
         order = _order()
         last, first = self.analysis[-1], self.synthesis[0]
         assert isinstance(last, nn.Conv2d)
@@ -50,8 +50,15 @@ class ResidualAutoencoder(nn.Module):
         with torch.no_grad():
             last.weight.copy_(last.weight[order])
             first.weight.copy_(first.weight[:, order])
-            self.log_gain.knots[:, LUMA:] = math.log(16.0 / CHROMA_STEP)
-            self.log_inverse_gain.knots[:, LUMA:] = math.log(CHROMA_STEP / 16.0)
+
+    @torch.no_grad()
+    def start_steps(self, config: ModelConfig) -> None:
+        """Let gains be such that symbols count the steps of a configuration, as long as transforms are a DCT."""
+        rule = None if config.context is None else config.context.steps
+        relative = (FLAT,) * LUMA + (CHROMA_STEP,) * (COEFFICIENTS - LUMA) if rule is None else rule.relative
+        steps = torch.tensor(relative, dtype=torch.float32).div(FLAT).log()
+        self.log_gain.knots.copy_(-steps.expand_as(self.log_gain.knots))
+        self.log_inverse_gain.knots.copy_(steps.expand_as(self.log_gain.knots))
 
     def latent(self, x: Tensor, quality: Tensor) -> Tensor:
         """Residual in units of the step (N, 6, H, W) -> (N, 96, H / 4, W / 4), to be rounded."""
@@ -80,37 +87,48 @@ class ContextInterModel(nn.Module):
         self.entropy = SwiftEntropy(config.context.entropy_width)
         self.loop_filter = RefinementNet(3 * c + 1, c, config.refine, config.fold)
 
-    def prediction(self, warped: Tensor, reference: Tensor, field: Tensor, quality: Tensor) -> Tensor:
+    def prediction(self, warped: Tensor, reference: Tensor, field: Tensor, quality: Tensor,
+                   blocks: Tensor | None = None) -> Tensor:
         """The motion-compensated prediction, refined.
 
         Args:
             warped, reference: pictures (N, 6, H, W), 8-bit scale.
             field: (N, 2, H / 4, W / 4), vectors in quarters of a luma sample.
             quality: (N,).
+            blocks: (N, 1, H / 4, W / 4), qualities of the 8x8 blocks where they differ, here and below.
         """
-        step = quantization_step(quality)[:, None, None, None]
+        step = step_plane(quality, blocks)
         flow = field.repeat_interleave(4, 2).repeat_interleave(4, 3) * (0.25 * 0.125)
         detail = soft_clip(torch.cat((high_pass(warped), high_pass(reference)), 1) / step)
         features = torch.cat((detail, flow, log_step_plane(step, warped)), 1)
         return warped + self.refine(features).float() * step
 
-    def latent(self, current: Tensor, prediction: Tensor, quality: Tensor) -> Tensor:
+    def latent(self, current: Tensor, prediction: Tensor, quality: Tensor, blocks: Tensor | None = None) -> Tensor:
         """What is to be coded of a picture, given its prediction: (N, 96, H / 4, W / 4), not rounded."""
-        step = quantization_step(quality)[:, None, None, None]
+        step = step_plane(quality, blocks)
         return self.residual.latent((current - prediction) / step, quality)
 
-    def decoded(self, prediction: Tensor, symbols: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def decoded(self, prediction: Tensor, symbols: Tensor, quality: Tensor,
+                blocks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The picture before the loop filter, and its residual in units of the step."""
-        step = quantization_step(quality)[:, None, None, None]
+        step = step_plane(quality, blocks)
         residual = self.residual(symbols, quality).float()
         return prediction + residual * step, residual
 
-    def filtered(self, picture: Tensor, prediction: Tensor, residual: Tensor, quality: Tensor) -> Tensor:
+    def filtered(self, picture: Tensor, prediction: Tensor, residual: Tensor, quality: Tensor,
+                 blocks: Tensor | None = None) -> Tensor:
         """The picture after the loop filter."""
-        step = quantization_step(quality)[:, None, None, None]
+        step = step_plane(quality, blocks)
         detail = torch.cat((high_pass(picture) / step, high_pass(prediction) / step, residual), 1)
         features = torch.cat((soft_clip(detail), log_step_plane(step, picture)), 1)
         return picture + self.loop_filter(features).float() * step
+
+
+def step_plane(quality: Tensor, blocks: Tensor | None) -> Tensor:
+    """Quantization steps as a tensor that pictures (N, 6, H, W) can be divided by."""
+    if blocks is None:
+        return quantization_step(quality)[:, None, None, None]
+    return quantization_step(blocks).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
 
 def _order() -> Tensor:

@@ -20,6 +20,8 @@ Planes = tuple[Plane, Plane, Plane]
 Coefficients = npt.NDArray[np.int32]
 """(h / 8, w / 8, 96)."""
 Positions = npt.NDArray[np.int32]
+Steps = npt.NDArray[np.int32]
+"""(96,) of the coefficients, in units of 2**-4."""
 
 
 @functools.cache
@@ -75,8 +77,14 @@ def reconstruct(prediction: Planes, symbols: npt.NDArray[np.int16], step: int, s
     for size in blockdct.SIZES:
         blocks = squares(sizes, size)
         if len(blocks):
-            _transform(size).inverse(symbols, _steps(step), prediction, blocks, out, threads, default_simd())
+            inverse_into(out, prediction, symbols, _steps(step), blocks, threads, size)
     return out
+
+
+def inverse_into(out: Planes, prediction: Planes, symbols: npt.NDArray[np.int16], steps: Steps, blocks: Positions,
+                 threads: int = 1, size: int = 8) -> None:
+    """Write prediction + residual of some transforms of one size into planes, with these (96,) steps."""
+    _transform(size).inverse(symbols, steps, prediction, blocks, out, threads, default_simd())
 
 
 def in_steps(coefficients: Coefficients, step: int, threads: int = 1) -> npt.NDArray[np.float32]:
@@ -92,5 +100,10 @@ def _magnitude_table() -> npt.NDArray[np.uint8]:
 
 def magnitude_context(coefficients: Coefficients, step: int, threads: int = 1) -> npt.NDArray[np.uint8]:
     """Log-magnitudes of coefficients relative to the step, 0..42."""
-    dividers = _steps(step) * 2 ** (COEFFICIENT_SHIFT - STEP_SHIFT - 3)
+    return magnitudes_by(coefficients, _steps(step), threads)
+
+
+def magnitudes_by(coefficients: Coefficients, steps: Steps, threads: int = 1) -> npt.NDArray[np.uint8]:
+    """The same relative to these (96,) steps."""
+    dividers = steps * 2 ** (COEFFICIENT_SHIFT - STEP_SHIFT - 3)
     return _nets.magnitudes(coefficients, dividers, _magnitude_table(), threads, default_simd())

@@ -13,11 +13,12 @@ from lvc.codecs.swiftcoding import PredictedFrame, Reference
 from lvc.codecs.swiftframe import WINDOW, Planes
 from lvc.codecs.swiftquant import ROUNDING
 from lvc.entropy.symbols import EstimateSymbols
-from lvc.models.dvccontext import ContextInterModel
+from lvc.models.dvccontext import ContextInterModel, step_plane
 from lvc.models.motionpyramid import VECTOR_MAX
 from lvc.models.swift import SYMBOL_CONTEXT, SwiftContext
 from lvc.ops.blockdct import quantizer_step
 from lvc.ops.blockmotion import BLOCK, Field, predict, search
+from lvc.ops.blocksteps import BlockSteps
 from lvc.ops.blocktransform import reconstruct
 from lvc.train.losses import (
     Pictures,
@@ -75,31 +76,36 @@ def picture_loss(model: ContextInterModel, pictures: Pictures, reference: Tensor
     for t in range(1, pictures.y.shape[1]):
         current, vectors = pictures.pack(space, t), fields[:, t - 1]
         field = [np.ascontiguousarray(f.numpy(), np.int16) for f in vectors]
+        shadowed = [predict(s.planes, f, window=WINDOW) for s, f in zip(shadows, field)]
+        steps, blocks = _steps(model, shadowed, quality)
+        # Errors count in units of the steps.
+        unit = step_plane(quality, blocks) / step_plane(quality, None)
         warped = _pictures(model, [predict(p, f, window=WINDOW) for p, f in zip(_planes(model, reference), field)])
-        refined = model.prediction(warped, reference, vectors, quality)
-        errors = [squared_error(space, p, current, chroma_weight)[0] for p in (warped, refined)]
+        refined = model.prediction(warped, reference, vectors, quality, blocks)
+        errors = [squared_error(space, p / unit, current / unit, chroma_weight)[0] for p in (warped, refined)]
         better = (errors[1] < errors[0])[:, None, None, None]
         prediction = torch.where(better, refined, warped).detach()
         with torch.no_grad(), torch.autocast(current.device.type, enabled=False):
-            latent = model.latent(current, prediction, quality)
+            latent = model.latent(current, prediction, quality, blocks)
             symbols = latent.sign() * torch.floor(latent.abs() + ROUNDING)
+        if rate or blocks is not None:
+            context, shadows = _contexts(shadows, shadowed, field, quality, steps, symbols)
         if rate:
-            context, shadows = _contexts(shadows, field, quality, symbols)
             coder = EstimateSymbols(balance / (pixels * len(quality)))
             model.entropy(coder, symbols, context)
             assert isinstance(coder.loss, Tensor)
             losses.append(coder.loss)
             bits = torch.stack(coder.bits).sum(0)
             totals.add("bpp_residual", bits / pixels)
-        plain, residual = model.decoded(prediction, symbols, quality)
-        filtered = model.filtered(plain, prediction, residual, quality)
-        error, luma = squared_error(space, filtered, current, chroma_weight)
+        plain, residual = model.decoded(prediction, symbols, quality, blocks)
+        filtered = model.filtered(plain, prediction, residual, quality, blocks)
+        error = squared_error(space, filtered / unit, current / unit, chroma_weight)[0]
         whole = PREDICTION_WEIGHT * errors[1] + (error if distortion == "mse" else 0.0)
         losses.append((balance * weight * whole / pixels).mean())
         if distortion == "ms-ssim":
             losses.append(_ms_ssim_loss(space, filtered, current, torch.zeros(len(quality)), quality, totals))
-        before = squared_error(space, plain.detach(), current, chroma_weight)[0]
-        totals.add("psnr", psnr_of(luma, pixels))
+        before = squared_error(space, plain.detach() / unit, current / unit, chroma_weight)[0]
+        totals.add("psnr", psnr_of(squared_error(space, filtered.detach(), current, 0.0)[1], pixels))
         totals.add("gain_filter", 10.0 * torch.log10(before / error))
         totals.add("gain_refine", 10.0 * torch.log10(errors[0] / errors[1]))
         picture = torch.where((error < before)[:, None, None, None], filtered, plain)
@@ -120,17 +126,29 @@ def _pictures(model: ContextInterModel, planes: Sequence[Planes]) -> Tensor:
     return model.space.pack(y, uv).contiguous(memory_format=torch.channels_last)
 
 
-def _contexts(shadows: list[Reference], fields: list[Field], quality: Tensor,
-              symbols: Tensor) -> tuple[SwiftContext, list[Reference]]:
+def _steps(model: ContextInterModel, shadowed: Sequence[Planes],
+           quality: Tensor) -> tuple[list[BlockSteps | None], Tensor | None]:
+    """Steps within the frames that are predicted so, and the qualities of their blocks (N, 1, h, w), if they differ."""
+    assert model.config.context is not None
+    rule = model.config.context.steps
+    if rule is None:
+        return [None] * len(shadowed), None
+    steps = [BlockSteps(rule, planes[0], q) for planes, q in zip(shadowed, quality.tolist())]
+    return list(steps), torch.from_numpy(np.stack([s.qualities for s in steps])).float()[:, None]
+
+
+def _contexts(shadows: list[Reference], shadowed: Sequence[Planes], fields: list[Field], quality: Tensor,
+              steps: Sequence[BlockSteps | None], symbols: Tensor) -> tuple[SwiftContext, list[Reference]]:
     """What the symbols are coded by, and the shadows of the frames that they make."""
     parts, after = [], []
-    for shadow, field, q, own in zip(shadows, fields, quality.tolist(), symbols):
-        predicted = predict(shadow.planes, field, window=WINDOW)
-        parts.append(PredictedFrame(shadow, predicted, field, q, 1).context)
+    for shadow, predicted, field, q, own_steps, own in zip(shadows, shadowed, fields, quality.tolist(), steps, symbols):
+        parts.append(PredictedFrame(shadow, predicted, field, q, 1, own_steps).context)
         values = np.ascontiguousarray(own.permute(1, 2, 0).numpy().astype(np.int16))
         sizes = np.full(values.shape[:2], BLOCK, np.uint8)
         known = SYMBOL_CONTEXT[np.minimum(np.abs(values), len(SYMBOL_CONTEXT) - 1)]
-        after.append(Reference(reconstruct(predicted, values, quantizer_step(q), sizes, 1), known, sizes))
+        planes = (reconstruct(predicted, values, quantizer_step(q), sizes, 1) if own_steps is None
+                  else own_steps.reconstruct(predicted, values))
+        after.append(Reference(planes, known, sizes))
     prediction, former, aux = (
         torch.from_numpy(np.stack([getattr(p, name) for p in parts])).permute(0, 3, 1, 2).float()
         for name in ("prediction", "former", "aux"))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lvc.codecs.hevc_intra import HevcIntra
 from lvc.codecs.neural import NeuralCodec
-from lvc.codecs.schedule import hevc_qp
+from lvc.codecs.schedule import PSNR, hevc_qp, intra_qp, tuning_of
 from lvc.models import CONFIGS, ContextInterModel, InterModel, IntraModel, inter_model
 from lvc.ops.integer import IntConv2d
 from lvc.ops.picture import picture_space
@@ -26,7 +26,7 @@ from lvc.train.task import BETAS, State, ahead, unfreeze
 from lvc.train.validate import write_averaged
 from lvc.train.world import World
 from lvc.types import Frame
-from lvc.weights import load_swift_weights, load_weights
+from lvc.weights import load_swift_weights, load_weights, manifest
 
 LR_FACTORS = ((".density.", 10.0), (".base_index.", 128.0), ("_gain.", 2.0), (".entropy.decoder.", 0.2),
               (".synthesis.", 0.05))
@@ -87,20 +87,25 @@ class DvcTask:
     def __init__(self, recipe: Recipe, cache: Path, world: World | None = None, workers: int = 1) -> None:
         self.recipe, self.cache = recipe, cache
         self._world, self._workers = world or World(), workers
-        self._hevc = HevcIntra("ultrafast")
         self._config = CONFIGS[recipe.model]
+        self._tuning = tuning_of(self._config)
+        self._hevc = HevcIntra("ultrafast", self._tuning.chroma_qp_offset, self._tuning.masking)
         self._space = picture_space(self._config.picture)
 
     def build(self) -> nn.ModuleDict:
         config = self._config
         models = nn.ModuleDict({"inter": inter_model(config), "intra": IntraModel(config)})
         if self.recipe.init:
-            shipped = self.recipe.init == "shipped"
-            init = load_weights(self.recipe.model if shipped else Path(self.recipe.init))
+            source = self.recipe.model if self.recipe.init == "shipped" else self.recipe.init
+            ships = self.recipe.init == "shipped" or source in manifest()
+            init = load_weights(source if ships else Path(source))
             for name, module in (("inter", init.inter), ("intra", init.intra)):
                 if module is not None:
                     models[name].load_state_dict(module.state_dict())
             unfreeze(models)
+            inter = models["inter"]
+            if isinstance(inter, ContextInterModel) and inter.config.context != init.config.context:
+                inter.residual.start_steps(inter.config)
         elif isinstance(inter := models["inter"], ContextInterModel):
             _start(inter)
         return models.to(memory_format=torch.channels_last)
@@ -151,7 +156,8 @@ class DvcTask:
         """Luma (H, W) and chroma (2, H/2, W/2) of a first frame as the decoder would have them."""
         if reference == "hevc":
             height, width = planes[0].shape
-            frame = self._hevc.decode(self._hevc.encode(Frame(*planes), hevc_qp(quality)), width, height)
+            qp = hevc_qp(quality) if self._tuning == PSNR else intra_qp(quality, -1, self._tuning)
+            frame = self._hevc.decode(self._hevc.encode(Frame(*planes), qp), width, height)
             planes = list(frame.planes)
         return planes[0], np.stack(planes[1:])
 

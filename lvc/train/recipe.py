@@ -167,7 +167,8 @@ class Recipe:
     Attributes:
         name: of the run; runs/NAME holds its checkpoints and logs.
         model: name of a configuration ("dvc", "dvc-lite"), "swift", "restore", "stsr" or "stsr-lite".
-        init: "" starts afresh, "shipped" from the weights in the package, anything else is a weights file.
+        init: "" starts afresh, "shipped" from the model's weights in the package, the name of weights there from these,
+            anything else is a weights file.
         data: videos or folders of them, or one prepared cache folder. val: the same for validation.
         seed: of everything random.
         autocast: "bfloat16" or "" (float32); swift takes float32 only, its integers would not fit.

@@ -36,7 +36,8 @@ def test_tables_show_every_field_with_its_limits() -> None:
 
 
 def test_codec_ids_are_fixed_for_ever() -> None:
-    fixed = {"X264": 1, "X265": 2, "SVT_AV1": 3, "VVENC": 4, "DVC": 16, "DVC_LITE": 17}
+    fixed = {"X264": 1, "X265": 2, "SVT_AV1": 3, "VVENC": 4, "DVC": 16, "DVC_LITE": 17,
+             "DVC_LITE_MSSSIM": 21}
     assert {codec.name: int(codec) for codec in CodecId if codec.name in fixed} == fixed
 
 

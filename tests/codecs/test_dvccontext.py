@@ -16,13 +16,14 @@ from torch import Tensor
 from lvc.bitstream import StreamHeader
 from lvc.codecs.dvccontext import ContextCoder, ContextReference, after_intra, padded
 from lvc.codecs.neural import NeuralCodec
-from lvc.codecs.schedule import frame_quality
+from lvc.codecs.schedule import MS_SSIM, PSNR, frame_quality, hevc_qp, intra_qp, tuning_of
 from lvc.entropy.distributions import TableDistribution
 from lvc.entropy.symbols import EstimateSymbols, ReadSymbols, WriteSymbols
 from lvc.errors import CorruptStreamError, UsageError
-from lvc.models import ContextInterModel, IntraModel, ModelConfig
+from lvc.models import CONFIGS, ContextInterModel, IntraModel, ModelConfig
 from lvc.models.config import ContextConfig
 from lvc.models.motionpyramid import VECTOR_MAX, MotionPyramid
+from lvc.ops.blocksteps import ms_ssim_rule
 from lvc.ops.gains import QualityTable
 from lvc.ops.integer import IntConv2d
 from lvc.ops.transforms import Layer
@@ -38,9 +39,13 @@ def config(tiny_config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(tiny_config, residual=LAYERS, context=ContextConfig(8, 12))
 
 
-@pytest.fixture(scope="module")
-def codec(config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> NeuralCodec:
-    """Narrow random networks that all matter."""
+RULES = {"one step": None, "steps by block": ms_ssim_rule(0.6, 0.3, 0.6)}
+
+
+@pytest.fixture(scope="module", params=RULES)
+def codec(config: ModelConfig, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NeuralCodec:
+    """Narrow random networks that all matter, with one step for all of a frame and with steps that differ."""
+    config = dataclasses.replace(config, context=ContextConfig(8, 12, RULES[request.param]))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(3)
         model = ContextInterModel(config)
@@ -64,13 +69,24 @@ def contents(codec: NeuralCodec) -> ContextInterModel:
     return codec.weights.inter
 
 
+def test_the_encoder_aims_at_what_the_weights_are_for(codec: NeuralCodec) -> None:
+    assert tuning_of(CONFIGS["dvc-lite"]) == PSNR
+    assert tuning_of(CONFIGS["dvc-lite-msssim"]) == MS_SSIM
+    encoder = codec.encoder(VideoInfo(64, 64), EncodeOptions())
+    assert encoder._tuning == tuning_of(codec.weights.config) == (
+        PSNR if contents(codec).config.context == ContextConfig(8, 12) else MS_SSIM)
+    assert encoder._coder.hevc._rate.startswith("qp" if encoder._tuning == PSNR else "crf")
+    for quality in range(64):
+        assert intra_qp(quality, 1, MS_SSIM) == min(51, hevc_qp(quality) + MS_SSIM.intra_offset)
+    assert [frame_quality(30, place, MS_SSIM) - 30 for place in range(4)] == list(MS_SSIM.cascade)
+
 
 @pytest.mark.parametrize("params", [{}, {"intra": "learned"}, {"effort": "0"}, {"effort": "2"}], ids=str)
 @pytest.mark.parametrize(("width", "height", "count"), [(18, 34, 3), (70, 50, 6)])
 def test_round_trip(codec: NeuralCodec, textured_frames: FrameMaker, params: dict[str, str], width: int, height: int,
                     count: int) -> None:
     """The decoder's frames are the encoder's references to the last bit; qualities follow the cascade."""
-    frames = textured_frames(count, width, height)
+    frames, tuning = textured_frames(count, width, height), tuning_of(codec.weights.config)
     video = VideoInfo(width, height)
     encoder = codec.encoder(video, EncodeOptions(quality=40, intra_period=4, params=params))
     decoder = codec.decoder(StreamHeader(codec.codec_id, codec.weights_digest, video, 8, encoder.codec_data))
@@ -83,7 +99,7 @@ def test_round_trip(codec: NeuralCodec, textured_frames: FrameMaker, params: dic
             np.testing.assert_array_equal(a, b)
             assert a.shape == source.shape
         assert packet.kind == (PacketKind.INTRA if t % 4 == 0 else PacketKind.INTER)
-        assert packet.quality == (frame_quality(40, t % 4) if t % 4 else 40)
+        assert packet.quality == (frame_quality(40, t % 4, tuning) if t % 4 else 40)
         assert np.mean((decoded.y.astype(float) - frame.y) ** 2) < 60
 
 

@@ -13,6 +13,7 @@ import torch
 from lvc.codecs.neural import NeuralCodec
 from lvc.models import CONFIGS, ContextInterModel, ModelConfig
 from lvc.models.config import ContextConfig
+from lvc.ops.blocksteps import ms_ssim_rule
 from lvc.ops.transforms import Layer
 from lvc.train.cache import prepare
 from lvc.train.loop import Trainer
@@ -82,3 +83,39 @@ def test_losses_fall(cache: Path, tmp_path: Path, part: str) -> None:
         loss.backward()
         optimizer.step()
     assert values[-1] < values[0]
+
+
+def test_ms_ssim_by_steps_that_differ(textured_frames: Callable[..., list[Frame]], write_video: Any, tmp_path: Path,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """From weights with one step: gains become those of the rule, losses fall, and the codec codes by the rule."""
+    write_video(tmp_path / "a.mkv", textured_frames(3, 200, 176))
+    prepare([tmp_path], tmp_path / "cache", progress=False)
+    rule = ms_ssim_rule(0.6, 0.3, 0.6)
+    plain = CONFIGS["tiny"]
+    varied = dataclasses.replace(plain, context=ContextConfig(8, 12, rule))
+    monkeypatch.setitem(CONFIGS, "tiny-msssim", varied)
+    flat = trained(tmp_path / "cache", tmp_path / "flat", dataclasses.replace(MOTION, steps=1))
+    init = tmp_path / "flat.safetensors"
+    write_averaged(flat.averaged(), "tiny", init)
+    stage = dataclasses.replace(PICTURES, distortion="ms-ssim", crop=(176, 176), batch=1, frames=2)
+    recipe = Recipe("run", "tiny-msssim", (stage,), autocast="", init=str(init))
+    trainer = Trainer(recipe, tmp_path / "cache", tmp_path / "varied")
+    model = trainer.models["inter"]
+    assert isinstance(model, ContextInterModel)
+    torch.testing.assert_close(model.residual.log_inverse_gain.knots[3].exp() * 16, torch.tensor(rule.relative).float())
+    before = flat.averaged()["inter"]["motion.distribution.logits"]
+    torch.testing.assert_close(model.motion.state_dict()["distribution.logits"], before, rtol=1e-3, atol=1e-3)
+    optimizer = trainer._make_optimizer(stage)
+    batch = next(trainer.task.stream(stage, 0, 0))
+    values = []
+    for _ in range(4):
+        loss, figures = trainer.task.loss(trainer.models, stage, batch)
+        assert 0.5 < figures["ms_ssim"] < 1
+        assert figures["bpp_residual"] > 0
+        values.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert values[-1] < values[0]
+    weights = write_averaged(trainer.averaged(), "tiny-msssim", tmp_path / "w.safetensors")
+    assert weights.config == varied

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 import lvc.weights.files
 from lvc.entropy import Hyperprior, Write
 from lvc.errors import WeightsError
-from lvc.models import InterModel, IntraModel, ModelConfig
+from lvc.models import CONFIGS, InterModel, IntraModel, ModelConfig
 from lvc.ops.integer import IntConv2d
 from lvc.weights import (
     DIGEST_BYTES,
@@ -200,6 +200,9 @@ def test_manifest_and_files_agree() -> None:
         assert hashlib.sha256((folder / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
         load = {"swift": load_swift_weights, "restore": load_restore_weights}.get(name, load_weights)
         assert load(name).name == name
+        if name in CONFIGS:
+            assert load_weights(name).config == CONFIGS[name]
+    assert sum(entry["bytes"] for entry in manifest().values()) < 24e6
     assert json.dumps(manifest())
 
 
