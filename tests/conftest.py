@@ -5,6 +5,8 @@ Torch is imported where it is needed, so that tests of the parts below it run wi
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +24,16 @@ if TYPE_CHECKING:
     from lvc.weights import SwiftWeights, Weights
 
 FrameMaker = Callable[..., list[Frame]]
+
+
+def peak_memory(script: str, *arguments: str | Path | int) -> int:
+    """Most KiB that a process of its own had in memory while it ran a script with these arguments.
+
+    Not ru_maxrss, which counts what the process that it was forked from had.
+    """
+    script += '\nprint(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))'
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 @pytest.fixture(scope="session")
