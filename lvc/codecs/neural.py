@@ -16,6 +16,7 @@ from lvc.codecs.motion import block_flow
 from lvc.codecs.neuralsearch import MAX_EFFORT, Search
 from lvc.codecs.picture import check_size, shown
 from lvc.codecs.ratecontrol import code_frame, rate_controller
+from lvc.codecs.scenecut import Places
 from lvc.codecs.schedule import frame_quality, hevc_qp, intra_qp, tuning_of
 from lvc.entropy import Read, Write
 from lvc.entropy.coders import CODER_VERSION
@@ -245,10 +246,9 @@ class NeuralEncoder:
             self._coder.motion = ClassicalMotion(weights.inter)
         self._options = options
         self._cascade = isinstance(weights.inter, ContextInterModel)
-        self._tuning = self._coder.tuning
-        self.rate_control = rate_controller(video, options, self._tuning.cascade) if self._cascade else (
+        self.rate_control = rate_controller(video, options, self._coder.tuning.cascade) if self._cascade else (
             rate_controller(video, options))
-        self._count = 0
+        self._places = Places(options.intra_period)
         self.codec_data = bytes([INTRA_KINDS.index(intra), CODER_VERSION])
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -259,9 +259,7 @@ class NeuralEncoder:
         before = self._coder
         video = before.video
         check_size(frame, video)
-        period = self._options.intra_period
-        place = self._count % period if period > 0 else self._count
-        self._count += 1
+        place = self._places(frame.y)
 
         def attempt(quality: int) -> Packet:
             self._coder = before.branch()
@@ -273,11 +271,10 @@ class NeuralEncoder:
     def _code(self, frame: Frame, place: int, quality: int) -> Packet:
         c = self._coder
         if place:
-            quality = frame_quality(quality, place, self._tuning) if self._cascade else quality
+            quality = frame_quality(quality, place, c.tuning) if self._cascade else quality
             return Packet(PacketKind.INTER, c.write_inter(frame, quality), frame.pts, quality)
         if c.intra == "hevc":
-            qp = (intra_qp(quality, self._options.intra_period, self._tuning) if self._cascade
-                  else hevc_qp(quality))
+            qp = intra_qp(quality, self._options.intra_period, c.tuning) if self._cascade else hevc_qp(quality)
             payload = c.hevc.encode(frame, qp)
             c.refer(c.hevc.decode(payload, frame.width, frame.height), exact=True)
         else:

@@ -73,9 +73,9 @@ def test_the_encoder_aims_at_what_the_weights_are_for(codec: NeuralCodec) -> Non
     assert tuning_of(CONFIGS["dvc-lite"]) == PSNR
     assert tuning_of(CONFIGS["dvc-lite-msssim"]) == MS_SSIM
     encoder = codec.encoder(VideoInfo(64, 64), EncodeOptions())
-    assert encoder._tuning == tuning_of(codec.weights.config) == (
+    assert encoder._coder.tuning == tuning_of(codec.weights.config) == (
         PSNR if contents(codec).config.context == ContextConfig(8, 12) else MS_SSIM)
-    assert encoder._coder.hevc._rate.startswith("qp" if encoder._tuning == PSNR else "crf")
+    assert encoder._coder.hevc._rate.startswith("qp" if encoder._coder.tuning == PSNR else "crf")
     for quality in range(64):
         assert intra_qp(quality, 1, MS_SSIM) == min(51, hevc_qp(quality) + MS_SSIM.intra_offset)
     assert [frame_quality(30, place, MS_SSIM) - 30 for place in range(4)] == list(MS_SSIM.cascade)
