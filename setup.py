@@ -1,4 +1,4 @@
-"""Builds the extensions lvc._C, lvc._motion and lvc._nets out of csrc/. Metadata is in pyproject.toml.
+"""Builds the extensions lvc._C, lvc._filters, lvc._motion and lvc._nets out of csrc/. Metadata is in pyproject.toml.
 
 lvc._cuda is built if the environment variable LVC_CUDA is 1 and nvcc is found (in CUDA_HOME, or on PATH). What keeps it
 from being built is printed, and lvc works without it. LVC_NVCC_FLAGS is passed to nvcc, such as -arch=sm_90.
@@ -89,6 +89,13 @@ setup(
             ["csrc/bindings.cpp", *files("cpu/*.cpp")],
             depends=[*files("*.h"), *files("cpu/*.h")],
             cxx_std=17,
+        ),
+        Pybind11Extension(
+            "lvc._filters",
+            ["csrc/filters_bindings.cpp", *files("filters/*.cpp")],
+            depends=files("filters/*.h"),
+            cxx_std=17,
+            extra_link_args=[] if os.name == "nt" else ["-pthread"],
         ),
         Pybind11Extension(
             "lvc._motion",

@@ -20,4 +20,4 @@ def test_sdist_holds_all_sources(tmp_path):
         held = {name.partition("/")[2] for name in tar.getnames()}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.*")}
     assert {"csrc/cuda/rans.cu", "csrc/cuda/rans.h", "csrc/bindings.cpp"} <= sources
-    assert sources | {"setup.py", "pyproject.toml", "lvc/_C.pyi", "lvc/py.typed"} <= held
+    assert sources | {"setup.py", "pyproject.toml", "lvc/_C.pyi", "lvc/_filters.pyi", "lvc/py.typed"} <= held

@@ -13,7 +13,7 @@ import av
 
 from lvc.bitstream import CodecId, StreamHeader, StreamReader
 from lvc.codecs.external import EXTERNAL
-from lvc.codecs.layered import LAYERED, base_header
+from lvc.codecs.layered import LAYERED, base_header, base_packet
 from lvc.codecs.picture import one_line, to_packet
 from lvc.errors import UsageError, VideoError
 from lvc.types import Packet, PacketKind
@@ -104,8 +104,10 @@ def _packets(path: Path) -> tuple[StreamHeader, Any]:
     def packets() -> Any:
         with file:
             for item in reader:
-                if isinstance(item, Packet) and not (header.codec_id == CodecId.STSR and not item.payload):
-                    yield item
+                if isinstance(item, Packet):
+                    own = base_packet(header, item) if header.codec_id in LAYERED else item
+                    if own.payload or header.codec_id != CodecId.STSR:
+                        yield own
 
     return base_header(header)[1] if header.codec_id in LAYERED else header, packets()
 

@@ -1,9 +1,9 @@
-"""A standard codec below, an enhancer at the decoder above.
+"""A standard codec below, an enhancer at the decoder above: what restore and stsr share.
 
-The payloads are those of the base codec, byte for byte, so the base stream can be taken out (lvc.codecs.extract), or
-decoded by itself. What the enhancer needs to know of a frame is in its packet's ``quality``: four times the level of
-the frame's coding error (lvc.enhance.levels), plus ENHANCE_LUMA and ENHANCE_CHROMA for what is to be enhanced. The
-encoder tries it: planes that enhancement would make worse stay as they are.
+The payloads are those of the base codec, byte for byte, but for coefficients that may stand before them: so the base
+stream can be taken out (lvc.codecs.extract), or decoded by itself. What the enhancer needs to know of a frame is in its
+packet's ``quality``: four times the level of the frame's coding error (lvc.enhance.levels), plus two bits for what is
+to be done. The encoder tries it: what enhancement would make worse stays as it is.
 
 Enhancers see a frame and its neighbours within the group of pictures, which begins at an intra frame: so damage
 stays within groups, and nothing comes through a cut that the encoder put an intra frame at.
@@ -11,29 +11,36 @@ stays within groups, and nothing comes through a cut that the encoder put an int
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
 from lvc.bitstream import CodecId, StreamHeader
+from lvc.bitstream.fields import Cursor, FieldError, read_uvarint, write_uvarint
 from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.external import EXTERNAL
-from lvc.codecs.reduction import REDUCTION_BYTES, Reduction
-from lvc.enhance.levels import LEVELS, index_of_level, level_of_index
+from lvc.codecs.reduction import FILTERING, REDUCTION_BYTES, Reduction
 from lvc.errors import CorruptStreamError, UsageError
-from lvc.types import Frame, Packet, PacketKind, VideoInfo
+from lvc.types import Frame, Packet, VideoInfo
 
 LAYERED = (CodecId.RESTORE, CodecId.STSR)
 """Codecs whose payloads are those of a base codec."""
 
 ENHANCE_LUMA, ENHANCE_CHROMA = 1, 2
-"""Bits of a packet's quality; the level is above them."""
+FILTERED, COEFFICIENTS = 1, 2
+"""Bits of a packet's quality, the former two of stsr, the latter two of restore; the level is above them."""
 
-_FLAGS = ENHANCE_LUMA | ENHANCE_CHROMA
+CHOICES = 4
+"""What the two bits can be."""
+
+GAP_WAYS = 3
+"""Of a packet of stsr with filters and without payload, the level is that of the frame of the base stream before it,
+less 0 to 4; GAP_WAYS times this, plus the way that the frame is made in, stands in its place."""
+
+MODES = (0, 1)
+"""Of restore: filters alone, or with a network."""
+
 _LEAST_ERROR = 1e-3
 
 
@@ -52,14 +59,6 @@ class Seen:
     intra: bool
 
 
-class Enhancer(Protocol):
-    """Makes a decoded frame better."""
-
-    def __call__(self, seen: Seen, previous: Seen | None, following: Seen | None) -> Frame:
-        """The frame enhanced, with the pts it has; its neighbours are None where the group of pictures ends."""
-        ...
-
-
 def find_base(name: str) -> Codec:
     """The base codec of a name. Raises UsageError if there is none."""
     for codec in EXTERNAL:
@@ -68,9 +67,44 @@ def find_base(name: str) -> Codec:
     raise UsageError(f"unknown base codec {name!r} (there are: {', '.join(codec.name for codec in EXTERNAL)})")
 
 
-def layered_data(base: Codec, base_data: bytes) -> bytes:
-    """Codec data of a layered stream: the base codec's number, then its own codec data."""
-    return bytes([base.codec_id]) + base_data
+def layered_data(base: Codec, how: bytes, base_data: bytes) -> bytes:
+    """Codec data of a layered stream: the base codec's number, what the layer says, then the base codec's own data."""
+    return bytes([base.codec_id]) + how + base_data
+
+
+def join_payload(packet: Packet, coefficients: bytes) -> Packet:
+    """A packet of restore out of that of the base codec: coefficients stand before its payload, if there are any."""
+    if not coefficients:
+        return packet
+    return replace(packet, payload=write_uvarint(len(coefficients)) + coefficients + packet.payload)
+
+
+def split_payload(packet: Packet) -> tuple[bytes, Packet]:
+    """The inverse of join_payload. Raises CorruptStreamError."""
+    if not packet.quality & COEFFICIENTS:
+        return b"", packet
+    cursor = Cursor(packet.payload)
+    try:
+        coefficients = cursor.take(read_uvarint(cursor))
+    except FieldError as error:
+        raise CorruptStreamError(f"coefficients of filters: {error}") from error
+    if not coefficients:
+        raise CorruptStreamError("coefficients of filters are missing")
+    return coefficients, replace(packet, payload=packet.payload[cursor.pos:])
+
+
+def bare_packet(packet: Packet) -> Packet:
+    """A packet of stsr with filters as it would be without them. Raises CorruptStreamError."""
+    bare = split_payload(packet)[1]
+    upper = packet.quality // CHOICES
+    return replace(bare, quality=CHOICES * (upper if bare.payload else upper % GAP_WAYS))
+
+
+def base_packet(header: StreamHeader, packet: Packet) -> Packet:
+    """What the base codec's decoder takes, of a packet of a layered stream. Raises CorruptStreamError."""
+    if header.codec_id == CodecId.STSR and reduction_of(header).enhancer not in FILTERING:
+        return packet
+    return split_payload(packet)[1]
 
 
 def base_header(header: StreamHeader) -> tuple[Codec, StreamHeader]:
@@ -82,164 +116,28 @@ def base_header(header: StreamHeader) -> tuple[Codec, StreamHeader]:
     data = header.codec_data
     for codec in EXTERNAL:
         if data[:1] == bytes([codec.codec_id]):
-            base = replace(header, codec_id=codec.codec_id, weights_digest=b"", codec_data=data[1:])
+            base = replace(header, codec_id=codec.codec_id, weights_digest=b"", codec_data=data[2:])
             if header.codec_id == CodecId.STSR:
                 reduction = reduction_of(header)
                 base = replace(base, video=reduction.video(header.video), codec_data=data[1 + REDUCTION_BYTES:],
                                intra_period=reduction.intra_period(header.intra_period))
+            else:
+                mode_of(header)
             return codec, base
     raise CorruptStreamError(f"codec data {data[:8].hex()!r} of a layered stream names no base codec")
+
+
+def mode_of(header: StreamHeader) -> int:
+    """Of a stream of restore, one of MODES. Raises CorruptStreamError."""
+    mode = header.codec_data[1:2]
+    if mode not in [bytes([known]) for known in MODES]:
+        raise CorruptStreamError(f"codec data {header.codec_data[:8].hex()!r} names no way to restore")
+    return mode[0]
 
 
 def reduction_of(header: StreamHeader) -> Reduction:
     """How the base stream of a stream of stsr differs from the video. Raises CorruptStreamError."""
     return Reduction.from_bytes(header.codec_data[1:1 + REDUCTION_BYTES])
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Three frames in a row; the outer ones are None beyond the group of pictures."""
-
-    previous: Seen | None
-    current: Seen
-    following: Seen | None
-
-
-class _Neighbours:
-    """Turns frames in presentation order into windows, one frame later."""
-
-    def __init__(self) -> None:
-        self._previous: Seen | None = None
-        self._current: Seen | None = None
-
-    def push(self, seen: Seen) -> list[_Window]:
-        windows = []
-        if self._current is not None:
-            windows.append(_Window(self._previous, self._current, None if seen.intra else seen))
-        self._previous = None if seen.intra else self._current
-        self._current = seen
-        return windows
-
-    def flush(self) -> list[_Window]:
-        windows = [] if self._current is None else [_Window(self._previous, self._current, None)]
-        self._previous = self._current = None
-        return windows
-
-
-class LayeredEncoder:
-    """Codes by the base codec, decodes that again, and tries the enhancer on each frame.
-
-    A packet waits until its frame is judged: one frame longer than the base codec's own delay.
-
-    Args:
-        base: its codec. encoder, decoder: of the base stream.
-        enhancer: None enhances nothing.
-    """
-
-    def __init__(self, base: Codec, encoder: Encoder, decoder: Decoder, enhancer: Enhancer | None) -> None:
-        self.codec_data = layered_data(base, encoder.codec_data)
-        self._encoder, self._decoder, self._enhancer = encoder, decoder, enhancer
-        self._sources: dict[int, Frame] = {}
-        self._held: deque[Packet] = deque()
-        self._intra: set[int] = set()
-        self._qualities: dict[int, int] = {}
-        self._neighbours = _Neighbours()
-
-    def push(self, frame: Frame) -> list[Packet]:
-        """Take one frame; see Encoder. Raises what the base codec raises."""
-        packets = self._encoder.push(frame)
-        self._sources[frame.pts] = frame
-        self._take(packets)
-        return self._ready()
-
-    def flush(self) -> list[Packet]:
-        """Return all remaining packets."""
-        self._take(self._encoder.flush())
-        self._see(self._decoder.flush())
-        self._judge(self._neighbours.flush())
-        return self._ready()
-
-    def _take(self, packets: Sequence[Packet]) -> None:
-        for packet in packets:
-            self._held.append(packet)
-            if packet.kind == PacketKind.INTRA:
-                self._intra.add(packet.pts)
-            self._see(self._decoder.push(packet))
-
-    def _see(self, frames: Sequence[Frame]) -> None:
-        for frame in frames:
-            error = squared_errors(frame, self._sources[frame.pts])[0]
-            index = index_of_level(math.sqrt(error))
-            self._qualities[frame.pts] = -1 - index  # not judged yet
-            intra = frame.pts in self._intra
-            self._intra.discard(frame.pts)
-            self._judge(self._neighbours.push(Seen(frame, level_of_index(index), intra)))
-
-    def _judge(self, windows: Sequence[_Window]) -> None:
-        for window in windows:
-            frame = window.current.frame
-            source = self._sources.pop(frame.pts)
-            flags = 0
-            if self._enhancer is not None:
-                enhanced = self._enhancer(window.current, window.previous, window.following)
-                flags = better_planes(squared_errors(enhanced, source), squared_errors(frame, source))
-            index = -1 - self._qualities[frame.pts]
-            self._qualities[frame.pts] = index * (_FLAGS + 1) + flags
-
-    def _ready(self) -> list[Packet]:
-        packets = []
-        while self._held and self._qualities.get(self._held[0].pts, -1) >= 0:
-            packet = self._held.popleft()
-            packets.append(replace(packet, quality=self._qualities.pop(packet.pts)))
-        return packets
-
-
-class LayeredDecoder:
-    """Decodes the base stream and enhances what the packets say; one frame later than the base codec.
-
-    Args:
-        decoder: of the base stream. enhancer: what the encoder tried.
-    """
-
-    def __init__(self, decoder: Decoder, enhancer: Enhancer) -> None:
-        self._decoder, self._enhancer = decoder, enhancer
-        self._packets: dict[int, tuple[int, bool]] = {}
-        self._wanted: dict[int, int] = {}
-        self._neighbours = _Neighbours()
-
-    def push(self, packet: Packet) -> list[Frame]:
-        """Take one packet. Raises CorruptStreamError on a payload or a quality that cannot be right."""
-        if not 0 <= packet.quality < LEVELS * (_FLAGS + 1):
-            raise CorruptStreamError(f"quality {packet.quality} is above {LEVELS * (_FLAGS + 1) - 1}")
-        self._packets[packet.pts] = packet.quality, packet.kind == PacketKind.INTRA
-        return self._see(self._decoder.push(packet))
-
-    def flush(self) -> list[Frame]:
-        """Return all remaining frames."""
-        frames = self._see(self._decoder.flush()) + self._enhance(self._neighbours.flush())
-        self._packets.clear()
-        return frames
-
-    def _see(self, decoded: Sequence[Frame]) -> list[Frame]:
-        frames = []
-        for frame in decoded:
-            if frame.pts not in self._packets:
-                raise CorruptStreamError(f"presentation time {frame.pts} comes twice")
-            quality, intra = self._packets.pop(frame.pts)
-            self._wanted[frame.pts] = quality & _FLAGS
-            level = level_of_index(quality // (_FLAGS + 1))
-            frames += self._enhance(self._neighbours.push(Seen(frame, level, intra)))
-        return frames
-
-    def _enhance(self, windows: Sequence[_Window]) -> list[Frame]:
-        frames = []
-        for window in windows:
-            frame = window.current.frame
-            wanted = self._wanted.pop(frame.pts)
-            if wanted:
-                frame = mixed(frame, self._enhancer(window.current, window.previous, window.following), wanted)
-            frames.append(frame)
-        return frames
 
 
 @dataclass(slots=True)
@@ -261,7 +159,36 @@ class BaseOnly:
     def decoder(self, header: StreamHeader) -> Decoder:
         """Raises CorruptStreamError if the codec data makes no sense."""
         base, inner = base_header(header)
-        return base.decoder(inner)
+        return _BaseDecoder(header, base.decoder(inner))
+
+
+@dataclass(frozen=True, slots=True)
+class _BaseDecoder:
+    """The decoder of the base stream, for packets of the layered one."""
+
+    header: StreamHeader
+    decoder: Decoder
+
+    def push(self, packet: Packet) -> list[Frame]:
+        return self.decoder.push(base_packet(self.header, packet))
+
+    def flush(self) -> list[Frame]:
+        return self.decoder.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class BareDecoder:
+    """Decodes packets of stsr with filters as if they were without."""
+
+    decoder: Decoder
+
+    def push(self, packet: Packet) -> list[Frame]:
+        """Take one packet. Raises CorruptStreamError."""
+        return self.decoder.push(bare_packet(packet))
+
+    def flush(self) -> list[Frame]:
+        """Return all remaining frames."""
+        return self.decoder.flush()
 
 
 def squared_errors(frame: Frame, source: Frame) -> tuple[float, float, float]:

@@ -9,10 +9,12 @@ from lvc.errors import CorruptStreamError, UsageError
 from lvc.ops.resample import downscale, reduced_size
 from lvc.types import Frame, VideoInfo
 
-LINEAR, NETWORK = 0, 1
-"""Enhancers, as codec data name them: the classical one, the network of the stream's weights."""
+LINEAR, NETWORK, FILTERS, RESTORE = range(4)
+"""Enhancers, as codec data name them: the classical one; the network of the stream's weights; the classical one and
+behind it filters (lvc.codecs.filtered), without or with restore's network."""
 
-_ENHANCERS = (LINEAR, NETWORK)
+FILTERING = (FILTERS, RESTORE)
+_ENHANCERS = (LINEAR, NETWORK, FILTERS, RESTORE)
 _TIMES = {"1": 1, "2": 2}
 _SCALES = {"1": 2, "1.5": 3, "2": 4}
 
@@ -24,7 +26,7 @@ class Reduction:
     Attributes:
         kt: of so many frames one is in the base stream (1 or 2).
         halves: twice the scale of its pictures (2, 3 or 4).
-        enhancer: LINEAR or NETWORK.
+        enhancer: LINEAR, NETWORK, FILTERS or RESTORE.
     """
 
     kt: int = 1

@@ -13,7 +13,7 @@ from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.external import EXTERNAL
 from lvc.codecs.layered import LAYERED, BaseOnly, base_header
 from lvc.codecs.rates import parse_bitrate
-from lvc.codecs.stsr import StsrCodec, load_stsr
+from lvc.codecs.stsr import StsrCodec, load_stsr, needs_weights
 from lvc.errors import CodecError, UsageError, WeightsError
 from lvc.types import EncodeOptions, VideoInfo
 
@@ -176,7 +176,7 @@ def codec_for_header(header: StreamHeader, weights: str | None = None, *, enhanc
         CodecError: its codec is unknown, or not available here.
         WeightsError: these weights are not those the stream was made with.
     """
-    if header.codec_id == CodecId.STSR and not (enhance and header.weights_digest):
+    if header.codec_id == CodecId.STSR and not (enhance and needs_weights(header)):
         return StsrCodec(digest=header.weights_digest)
     if not enhance and header.codec_id in LAYERED:
         return BaseOnly(base_header(header)[0].name, header.codec_id, header.weights_digest)

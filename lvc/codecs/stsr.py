@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lvc.bitstream import CodecId, StreamHeader
 from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.layered import (
     ENHANCE_CHROMA,
     ENHANCE_LUMA,
+    BareDecoder,
     Seen,
     base_header,
     better_planes,
@@ -31,19 +32,24 @@ from lvc.codecs.layered import (
 )
 from lvc.codecs.picture import check_size
 from lvc.codecs.rebuild import WAYS, ClipEnhancer, Clips, Rebuilt
-from lvc.codecs.reduction import LINEAR, NETWORK, Reduction
+from lvc.codecs.reduction import FILTERING, FILTERS, LINEAR, NETWORK, RESTORE, Reduction
 from lvc.codecs.stsradaptive import AUTO, AdaptiveEncoder, other_quality
 from lvc.enhance.levels import LEVELS, index_of_level, level_of_index
-from lvc.errors import CorruptStreamError
+from lvc.errors import CorruptStreamError, UsageError, WeightsError
 from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
 
 if TYPE_CHECKING:
-    from lvc.weights import StsrWeights
+    from lvc.codecs.filtered import Filtering
+    from lvc.weights import RestoreWeights, StsrWeights
 
 _BASE = "svt-av1"
 _FLAGS = ENHANCE_LUMA | ENHANCE_CHROMA
 _PLANE_WEIGHTS = (6, 1, 1)
 _LEAST_ERROR = 1e-3
+
+_ENHANCERS = {"NoneType": {"off": LINEAR}, "StsrWeights": {"on": NETWORK, "off": LINEAR},
+              "RestoreWeights": {"on": RESTORE, "filters": FILTERS, "off": LINEAR}}
+"""By the kind of weights: what may be asked for."""
 
 _Errors = tuple[float, float, float]
 """Mean squared ones, of Y, U and V."""
@@ -65,7 +71,7 @@ class StsrEncoder:
 
     def __init__(self, base: Codec, encoder: Encoder, decoder: Decoder, video: VideoInfo, reduction: Reduction,
                  enhancer: ClipEnhancer | None, threads: int = 0) -> None:
-        self.codec_data = layered_data(base, bytes(reduction) + encoder.codec_data)
+        self.codec_data = layered_data(base, bytes(reduction), encoder.codec_data)
         self._encoder, self._decoder, self._reduction, self._video = encoder, decoder, reduction, video
         self.cost = 0.0
         self._threads = threads
@@ -208,7 +214,7 @@ class StsrDecoder:
         choices = LEVELS if packet.payload else len(WAYS)
         if not 0 <= packet.quality < choices * (_FLAGS + 1):
             raise CorruptStreamError(f"quality {packet.quality} is above {choices * (_FLAGS + 1) - 1}")
-        if self._reduction.enhancer == LINEAR and packet.quality & _FLAGS:
+        if self._reduction.enhancer != NETWORK and packet.quality & _FLAGS:
             raise CorruptStreamError(f"quality {packet.quality} asks for a network in a stream without one")
         if not packet.payload:
             if packet.kind == PacketKind.INTRA:
@@ -282,38 +288,58 @@ class _Network:
 
 
 class StsrCodec:
-    """stsr: with the classical enhancer, or with the network of a weights file.
+    """stsr: with the classical enhancer and restore's filters and network behind it, or with a network of its own.
 
     Parameters in a codec string: ``base=NAME``, an external codec (default svt-av1); ``kt=1`` or ``2``: every frame or
     every second one and the last are coded; ``kt=auto``: whichever of these is better, for every 16 frames (see
     lvc.codecs.stsradaptive; encoding takes four times as long, and needs a quality, not a bitrate); ``ks=1``, ``1.5``
     or ``2``: pictures are reduced by so much; all others are the base codec's own:
     ``stsr:base=x265,kt=2,ks=2,preset=medium,crf=27``. Its ``keyint`` counts its own frames, the intra period those of
-    the video (with ``kt=auto`` its own, too). The quality is that of the base codec.
+    the video (with ``kt=auto`` its own, too). The quality is that of the base codec. ``enhance=filters`` does without
+    the network, ``enhance=off`` without anything but the classical enhancer (default ``on``).
 
     Args:
-        weights: None for the classical enhancer.
+        weights: None for the classical enhancer alone.
         digest: without weights, what streams say of theirs: they are decoded by the classical enhancer nevertheless.
     """
 
     name = "stsr"
     codec_id = int(CodecId.STSR)
 
-    def __init__(self, weights: StsrWeights | None = None, digest: bytes = b"") -> None:
+    def __init__(self, weights: StsrWeights | RestoreWeights | None = None, digest: bytes = b"") -> None:
         self.weights = weights
         self.weights_digest = digest if weights is None else weights.digest
 
-    def encoder(self, video: VideoInfo, options: EncodeOptions) -> StsrEncoder | AdaptiveEncoder:
+    def encoder(self, video: VideoInfo, options: EncodeOptions) -> Encoder:
         """Raises UsageError on parameters that neither this nor the base codec knows."""
         params = dict(options.params)
         base = find_base(params.pop("base", _BASE))
+        enhancer = self._enhancer(params.pop("enhance", "off" if self.weights is None else "on"))
         kt, ks = params.pop("kt", "1"), params.pop("ks", "1")
-        enhancer = LINEAR if self.weights is None else NETWORK
         inner = replace(options, params=params)
-        if self.weights is not None and options.threads:
+        if enhancer != LINEAR and options.threads:
             import torch
 
             torch.set_num_threads(options.threads)
+        encoder = self._reducing(base, video, inner, kt, ks, enhancer)
+        if enhancer not in FILTERING:
+            return encoder
+        from lvc.codecs.filtered import FilteredEncoder
+
+        header = StreamHeader(self.codec_id, self.weights_digest, video, options.intra_period, encoder.codec_data)
+        bare, reduction = base_header(header)[1], reduction_of(header)
+        return FilteredEncoder(encoder, StsrDecoder(base.decoder(bare), video, reduction, None), encoder.codec_data,
+                               self._filtering(base, enhancer), gaps=True)
+
+    def _enhancer(self, asked: str) -> int:
+        kind = type(self.weights).__name__
+        known = _ENHANCERS[kind]
+        if asked not in known:
+            raise UsageError(f"stsr: enhance must be {', '.join(known)}, not {asked!r}")
+        return known[asked]
+
+    def _reducing(self, base: Codec, video: VideoInfo, inner: EncodeOptions, kt: str, ks: str,
+                  enhancer: int) -> StsrEncoder | AdaptiveEncoder:
         if kt != AUTO:
             return self._encoder(base, video, inner, Reduction.from_text(kt, ks, enhancer))
         reduction = Reduction.from_text("1", ks, enhancer)
@@ -329,28 +355,50 @@ class StsrCodec:
         return StsrEncoder(base, encoder, base.decoder(header), video, reduction, self._network(base, reduction),
                            options.threads)
 
-    def decoder(self, header: StreamHeader) -> StsrDecoder:
+    def decoder(self, header: StreamHeader) -> Decoder:
         """Raises CorruptStreamError if the header's codec data makes no sense."""
         base, inner = base_header(header)
         reduction = reduction_of(header)
-        return StsrDecoder(base.decoder(inner), header.video, reduction, self._network(base, reduction))
+        decoder = StsrDecoder(base.decoder(inner), header.video, reduction, self._network(base, reduction))
+        if reduction.enhancer not in FILTERING:
+            return decoder
+        if self.weights is None:
+            return BareDecoder(decoder)
+        import torch
+
+        from lvc.codecs.filtered import FilteredDecoder
+
+        return FilteredDecoder(decoder, self._filtering(base, reduction.enhancer), torch.get_num_threads(), gaps=True)
 
     def _network(self, base: Codec, reduction: Reduction) -> ClipEnhancer | None:
         if self.weights is None or reduction.enhancer != NETWORK:
             return None
-        return _Network(self.weights, base, reduction.halves)
+        return _Network(cast("StsrWeights", self.weights), base, reduction.halves)
+
+    def _filtering(self, base: Codec, enhancer: int) -> Filtering:
+        from lvc.codecs.restore import filtering_of
+
+        return filtering_of(cast("RestoreWeights", self.weights), base, enhancer == RESTORE)
 
 
 def load_stsr(weights: str | None) -> StsrCodec:
-    """stsr with the weights of a safetensors file or, if the package has none, with the classical enhancer.
+    """stsr with restore's weights of the package, or with those of a safetensors file, of restore or of its own.
 
     Raises WeightsError if they are missing, damaged, or of another codec.
     """
-    from lvc.weights import load_stsr_weights, manifest
+    from lvc.weights import load_restore_weights, load_stsr_weights
 
-    if weights is None and StsrCodec.name not in manifest():
-        return StsrCodec()
-    return StsrCodec(load_stsr_weights(StsrCodec.name if weights is None else Path(weights)))
+    if weights is None:
+        return StsrCodec(load_restore_weights("restore"))
+    try:
+        return StsrCodec(load_restore_weights(Path(weights)))
+    except WeightsError:
+        return StsrCodec(load_stsr_weights(Path(weights)))
+
+
+def needs_weights(header: StreamHeader) -> bool:
+    """Whether a stream of stsr has more than the classical enhancer. Raises CorruptStreamError."""
+    return reduction_of(header).enhancer != LINEAR
 
 
 def _cost(errors: _Errors) -> float:

@@ -3,8 +3,9 @@
 It sees a decoded frame and its two neighbours, motion-compensated by block search between decoded frames. Frames are
 packed to 24 channels at a quarter of the luma resolution: 16 of luma, 4 of each chroma plane. What goes in (a
 high-pass of the frame, its difference from a local mean, the differences of the neighbours) and what comes out counts
-in units of the frame's ``level``, its root mean squared coding error: so one network serves all rates. It starts as
-the identity.
+in units of the frame's ``level``, its root mean squared coding error: so one network serves all rates. It does not
+restore by itself: it proposes planes that filters may add to the frame, with weights that come with the stream
+(lvc.enhance.adaptive).
 
 In the spirit of multi-frame quality enhancement of compressed video (Yang et al., CVPR 2018), at a hundredth of the
 multiply-adds.
@@ -20,9 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lvc.enhance.adaptive import CHROMA_PROPOSALS, LUMA_PROPOSALS, chroma_unit
+from lvc.enhance.prior import FilterPrior
+
 LUMA, CHROMA = 16, 4
 CHANNELS = LUMA + 2 * CHROMA
 """Of a packed frame."""
+
+PROPOSED = LUMA * LUMA_PROPOSALS + 2 * CHROMA * CHROMA_PROPOSALS
+"""Channels of packed proposals."""
 
 STRIDE = 4
 """Luma samples a side of a position of a packed frame."""
@@ -34,8 +41,6 @@ _DETAIL_SCALE = 0.25
 _DIFFERENCE_SCALE = 0.5
 _LEVEL_CENTER = 1.3
 _OUTPUT_SCALE = 0.25
-_CHROMA_FACTOR, _CHROMA_POWER = 0.85, 0.65
-"""Typical chroma error for a luma error: 0.85 level^0.65 (SVT-AV1 and x265 on training clips)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class RestoreConfig:
     @property
     def kmac_per_pixel(self) -> float:
         """Thousands of multiply-adds a luma sample."""
-        layers = INPUTS * self.width + 2 * self.blocks * self.width**2 + self.width * CHANNELS
+        layers = INPUTS * self.width + 2 * self.blocks * self.width**2 + self.width * PROPOSED
         return 9.0 * layers / STRIDE**2 / 1000.0
 
 
@@ -77,10 +82,25 @@ def unpack(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return F.pixel_shuffle(y, STRIDE), F.pixel_shuffle(u, STRIDE // 2), F.pixel_shuffle(v, STRIDE // 2)
 
 
+def unpack_proposals(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Packed proposals (N, PROPOSED, h, w) -> of Y (N, LUMA_PROPOSALS, 4 h, 4 w), of U and V (N, CHROMA_PROPOSALS,
+    2 h, 2 w)."""
+    luma, chroma = LUMA * LUMA_PROPOSALS, CHROMA * CHROMA_PROPOSALS
+    y, u, v = x.split((luma, chroma, chroma), 1)
+    return F.pixel_shuffle(y, STRIDE), F.pixel_shuffle(u, STRIDE // 2), F.pixel_shuffle(v, STRIDE // 2)
+
+
 def by_plane(values: Tensor) -> Tensor:
     """(N, 3, ...) for Y, U, V -> (N, 24, ...), each repeated for the channels of its plane."""
     index = torch.tensor((0,) * LUMA + (1,) * CHROMA + (2,) * CHROMA, device=values.device)
     return values.index_select(1, index)
+
+
+def _by_proposal(values: Tensor) -> Tensor:
+    """(N, 3) for Y, U, V -> (N, PROPOSED, 1, 1)."""
+    luma, chroma = LUMA * LUMA_PROPOSALS, CHROMA * CHROMA_PROPOSALS
+    index = torch.tensor((0,) * luma + (1,) * chroma + (2,) * chroma, device=values.device)
+    return values.index_select(1, index)[..., None, None]
 
 
 def plane_means(x: Tensor) -> Tensor:
@@ -102,18 +122,25 @@ def _box(plane: Tensor) -> Tensor:
 
 def units(levels: Tensor) -> Tensor:
     """Levels (N, 3) -> what the values of the frame's planes are counted in, (N, 24, 1, 1)."""
-    level = levels[:, 0]
-    chroma = _CHROMA_FACTOR * level**_CHROMA_POWER
-    return by_plane(torch.stack((level, chroma, chroma), 1)[..., None, None])
+    return by_plane(_plane_units(levels)[..., None, None])
+
+
+def _plane_units(levels: Tensor) -> Tensor:
+    """(N, 3), of Y, U and V."""
+    chroma = [chroma_unit(level) for level in levels[:, 0].tolist()]
+    return torch.stack((levels[:, 0], levels.new_tensor(chroma), levels.new_tensor(chroma)), 1)
 
 
 class RestoreNet(nn.Module):
-    """(frame, its neighbours, levels, kind) -> restored frame.
+    """(frame, its neighbours, levels, kind) -> proposals.
 
     Shape: frame, previous, following: (N, 24, h, w), packed, values 0..255; the neighbours predict the frame.
         Where there is no neighbour, the frame itself stands in. levels: (N, 3), root mean squared luma error of the
         three, above 0. kind: (N, 2), each 0 or 1: whether it is an intra frame, whether the base codec is AV1.
-        Result: (N, 24, h, w) float32, neither rounded nor limited.
+        Result: (N, PROPOSED, h, w) float32, packed, in samples' units: see unpack_proposals.
+
+    Attributes:
+        prior: what the filters' coefficients are likely to be, with these proposals.
 
     In its convolutions it needs RestoreConfig.kmac_per_pixel.
     """
@@ -125,20 +152,21 @@ class RestoreNet(nn.Module):
         self.start = nn.Conv2d(INPUTS, width, 3, padding=1)
         self.first = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(config.blocks))
         self.second = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(config.blocks))
-        self.end = nn.Conv2d(width, CHANNELS, 3, padding=1)
+        self.end = nn.Conv2d(width, PROPOSED, 3, padding=1)
         self.condition = nn.Linear(_CONDITIONS, 32)
         self.shift = nn.Linear(32, width * (config.blocks + 1))
+        self.prior = FilterPrior()
         with torch.no_grad():
             for layer in self.second:
                 assert isinstance(layer, nn.Conv2d)
                 layer.weight.mul_(0.3)
-            for parameter in (*self.end.parameters(), *self.shift.parameters()):
+            for parameter in self.shift.parameters():
                 parameter.zero_()
 
     def forward(self, frame: Tensor, previous: Tensor, following: Tensor, levels: Tensor, kind: Tensor) -> Tensor:
         unit = units(levels)
         features = self.features(self.inputs(frame, previous, following, unit), levels, kind)
-        return frame + unit * _OUTPUT_SCALE * self.end(features).float()
+        return self.end(features).float() * (_OUTPUT_SCALE * _by_proposal(_plane_units(levels)))
 
     def inputs(self, frame: Tensor, previous: Tensor, following: Tensor, unit: Tensor) -> Tensor:
         """What the first layer sees, (N, INPUTS, h, w)."""

@@ -1,4 +1,4 @@
-"""The restoration network on whole frames."""
+"""Whole frames for the filters (lvc.enhance.adaptive): neighbours by motion, proposals by the network."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lvc.enhance.neighbours import Planes, aligned
-from lvc.enhance.restore import STRIDE, RestoreNet, pack, unpack
+from lvc.enhance.adaptive import VALUE, Array, Planes, Views
+from lvc.enhance.levels import level_of_index
+from lvc.enhance.neighbours import aligned
+from lvc.enhance.restore import STRIDE, RestoreNet, pack, unpack, unpack_proposals
 from lvc.types import Frame
 
 
@@ -40,40 +42,48 @@ def unpack_frame(x: Tensor, like: Frame) -> Frame:
 
 
 class Restorer:
-    """Restores one frame at a time.
+    """Makes ready what the filters of a frame see, one frame at a time.
 
     Args:
-        net: in evaluation mode.
+        net: in evaluation mode; None: there are no proposals.
         av1: whether the base codec is AV1.
-        bfloat16: compute the convolutions in bfloat16; None: where that is fast. Pictures differ a little between
-            the two (a few samples by 1), as they do between machines.
+        bfloat16: compute the convolutions in bfloat16; None: where that is fast. Proposals differ a little between
+            the two, as they do between machines.
     """
 
-    def __init__(self, net: RestoreNet, av1: bool, bfloat16: bool | None = None) -> None:
-        self._net = net.to(memory_format=torch.channels_last)
+    def __init__(self, net: RestoreNet | None, av1: bool, bfloat16: bool | None = None) -> None:
+        self._net = None if net is None else net.to(memory_format=torch.channels_last)
         self._av1 = av1
         self._bfloat16 = fast_bfloat16() if bfloat16 is None else bfloat16
 
-    @torch.inference_mode()
-    def __call__(self, frame: Frame, previous: Frame | None, following: Frame | None,
-                 levels: tuple[float, float, float], intra: bool) -> Frame:
-        """The frame restored.
+    def __call__(self, frame: Frame, previous: Frame | None, following: Frame | None, indices: tuple[int, int, int],
+                 intra: bool) -> Views:
+        """What there is to see.
 
         Args:
             frame: as decoded. previous, following: likewise, of the same size; None where there is none.
-            levels: root mean squared luma errors of the three; what is told of a missing frame does not matter.
+            indices: of the levels of the three; what is told of a missing frame does not matter.
             intra: whether the frame is an intra frame.
         """
-        current = pack_frame(frame.planes)
-        others, known = [], [levels[0]]
-        for other, level in ((previous, levels[1]), (following, levels[2])):
-            if other is None:
-                others.append(current)
-                known.append(levels[0])
-            else:
-                others.append(pack_frame(aligned(frame.planes, other.planes, levels[0], torch.get_num_threads())))
-                known.append(level)
+        level = level_of_index(indices[0])
+        threads = torch.get_num_threads()
+        before, after = (frame.planes if other is None else aligned(frame.planes, other.planes, level, threads)
+                         for other in (previous, following))
+        known = [indices[0], indices[0] if previous is None else indices[1],
+                 indices[0] if following is None else indices[2]]
+        proposals = None if self._net is None else self._propose(self._net, (frame.planes, before, after), known, intra)
+        return Views(frame.planes, before, after, indices[0], proposals)
+
+    @torch.inference_mode()
+    def _propose(self, net: RestoreNet, frames: tuple[Planes, Planes, Planes], indices: list[int],
+                 intra: bool) -> tuple[Array, Array, Array]:
+        sizes = [plane.shape for plane in frames[0]]
+        levels = torch.tensor([[level_of_index(index) for index in indices]])
         kind = torch.tensor([[float(intra), float(self._av1)]])
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
-            restored = self._net(current, others[0], others[1], torch.tensor([known]), kind)
-        return unpack_frame(restored, frame)
+            packed = net(*(pack_frame(planes) for planes in frames), levels, kind)
+        limit = 255 * VALUE
+        values = (packed * VALUE).round_().clamp_(-limit, limit).to(torch.int16)
+        y, u, v = (np.ascontiguousarray(planes[0].numpy()[:, :height, :width])
+                   for planes, (height, width) in zip(unpack_proposals(values), sizes, strict=True))
+        return y, u, v

@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from lvc.codecs.restore import AV1_CODECS, RestoreCodec
+from lvc.enhance.adaptive import (
+    NARROW,
+    WIDE,
+    Views,
+    block_side,
+    chroma_unit,
+)
 from lvc.enhance.levels import index_of_level, level_of_index
 from lvc.enhance.neighbours import Planes, aligned
-from lvc.enhance.restore import STRIDE, RestoreConfig, RestoreNet, pack, plane_means
+from lvc.enhance.restore import RestoreConfig, RestoreNet, pack, unpack_proposals
 from lvc.errors import UsageError
 from lvc.train.copiestask import CopiesTask
 from lvc.train.recipe import Stage
@@ -26,12 +34,19 @@ BASES = (BaseSpec("svt-av1", "8", (20.0, 60.0), 1), BaseSpec("svt-av1", "8", (20
          BaseSpec("x265", "medium", (17.0, 39.0), 1))
 """Decoded copies that are trained on."""
 
+Array = npt.NDArray[Any]
+
 PLANE_WEIGHTS = (6 / 8, 1 / 8, 1 / 8)
 """Of Y, U and V, as in 6:1:1 PSNR."""
 
 _NO_NEIGHBOUR, _OTHER_SCENE = 0.04, 0.04
 """Shares of neighbours that are made missing, or are taken out of another clip, as behind a cut."""
 
+GROUP = 4
+"""Crops of a clip that share the coefficients of their filters."""
+
+_RIDGE = 1e-3
+_SIDE = 8
 _DECIBEL = 10.0 / np.log(10.0)
 _ERROR_FLOOR = 0.1
 _RATIO_MAX = 3.0
@@ -43,13 +58,15 @@ class Sample:
 
     Attributes:
         frames: the decoded frame, the one before and the one after, both aligned to it.
-        original: what was coded.
+        features: of Y, U and V: float32 [n, samples], the terms of their filters but for proposals.
+        targets: likewise [samples], what the filters are to add.
         levels: of the three. errors: mean squared errors of the planes Y, U, V of the whole decoded frame.
         kind: as of RestoreNet.
     """
 
     frames: tuple[Planes, Planes, Planes]
-    original: Planes
+    features: tuple[Array, Array, Array]
+    targets: tuple[Array, Array, Array]
     levels: tuple[float, float, float]
     errors: tuple[float, float, float]
     kind: tuple[float, float]
@@ -57,10 +74,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as tensors: frames three of (N, 24, h, w), original (N, 24, h, w), the rest (N, .)."""
+    """Samples as tensors, GROUP of a clip after each other: frames three of (N, 24, h, w), features of Y, U and V
+    (N, n, samples), targets (N, samples), the rest (N, .)."""
 
     frames: tuple[Tensor, Tensor, Tensor]
-    original: Tensor
+    features: list[Tensor]
+    targets: list[Tensor]
     levels: Tensor
     errors: Tensor
     kind: Tensor
@@ -75,24 +94,47 @@ def collate(samples: Sequence[Sample]) -> Batch:
     def values(name: str) -> Tensor:
         return torch.tensor([getattr(sample, name) for sample in samples], dtype=torch.float32)
 
+    def by_plane(name: str) -> list[Tensor]:
+        return [torch.from_numpy(np.stack([getattr(sample, name)[i] for sample in samples])) for i in range(3)]
+
     before, after = (packed([s.frames[i] for s in samples]) for i in (1, 2))
-    return Batch((packed([s.frames[0] for s in samples]), before, after), packed([s.original for s in samples]),
+    return Batch((packed([s.frames[0] for s in samples]), before, after), by_plane("features"), by_plane("targets"),
                  values("levels"), values("errors"), values("kind"))
 
 
+def make_sample(frames: tuple[Planes, Planes, Planes], original: Planes, levels: tuple[float, float, float],
+                errors: tuple[float, float, float], kind: tuple[float, float]) -> Sample:
+    """A sample with the terms of its filters. The sides of the planes are multiples of 8."""
+    views = Views(*frames, index_of_level(levels[0]), None)
+    features, targets = [], []
+    for i, plane in enumerate(original):
+        side = block_side(i)
+        features.append(views.features(i, np.arange(plane.size // side**2, dtype=np.int32)))
+        difference = plane.astype(np.float32) - frames[0][i]
+        targets.append(blocks_first(torch.from_numpy(difference)[None], side)[0].numpy())
+    return Sample(frames, (features[0], features[1], features[2]), (targets[0], targets[1], targets[2]), levels, errors,
+                  kind)
+
+
+def blocks_first(x: Tensor, side: int) -> Tensor:
+    """(..., h, w) -> (..., h * w), block after block."""
+    *head, h, w = x.shape
+    return x.reshape(*head, h // side, side, w // side, side).transpose(-3, -2).reshape(*head, h * w)
+
+
 class Crops:
-    """Random crops of decoded copies, each a function of (seed, number).
+    """Random crops of decoded copies.
 
     Args:
         copies: of one cache.
-        crop: (height, width) in luma samples, multiples of 4.
+        crop: (height, width) in luma samples, multiples of 8.
 
     Raises UsageError if no clip is large enough.
     """
 
     def __init__(self, copies: Sequence[DecodedStore], crop: tuple[int, int]) -> None:
-        if any(side < STRIDE or side % STRIDE for side in crop):
-            raise UsageError(f"crop sides must be multiples of {STRIDE}, not {crop}")
+        if any(side < _SIDE or side % _SIDE for side in crop):
+            raise UsageError(f"crop sides must be multiples of {_SIDE}, not {crop}")
         self._copies, self._crop = copies, crop
         clips = copies[0].store.manifest.clips
         self._fits = [i for i, c in enumerate(clips) if c.height >= crop[0] and c.width >= crop[1]]
@@ -101,11 +143,17 @@ class Crops:
         weights = np.sqrt([clips[i].n_frames * clips[i].height * clips[i].width for i in self._fits])
         self._cumulative = np.cumsum(weights)
 
-    def sample(self, rng: np.random.Generator) -> Sample:
-        """A crop of a random frame, mirrored and reversed in time at random."""
+    def group(self, rng: np.random.Generator, size: int) -> list[Sample]:
+        """Crops of random frames of one clip in one copy, all mirrored and reversed in time or not, at random."""
         copy = self._copies[int(rng.integers(len(self._copies)))]
-        pick, top, left, no_before, no_after, reverse, mirror_y, mirror_x = rng.random(8).tolist()
+        pick, reverse, mirror_y, mirror_x = rng.random(4).tolist()
+        flips = tuple(slice(None, None, -1 if value < 0.5 else 1) for value in (mirror_y, mirror_x))
         clip = self._clip(pick)
+        return [self._sample(copy, clip, rng, reverse < 0.5, flips) for _ in range(size)]
+
+    def _sample(self, copy: DecodedStore, clip: int, rng: np.random.Generator, reverse: bool,
+                flips: tuple[slice, ...]) -> Sample:
+        top, left, no_before, no_after = rng.random(4).tolist()
         info = copy.store.manifest.clips[clip]
         t = int(rng.integers(info.n_frames))
         where = self._place(copy, clip, top, left)
@@ -124,17 +172,17 @@ class Crops:
             spot = where if source == clip else self._place(copy, source, top, left)
             frames.append(aligned(frame, _cut(copy.planes(source), number, spot), level))
             levels.append(_level(copy, source, number))
-        if reverse < 0.5:
+        if reverse:
             frames[1:], levels[1:] = frames[:0:-1], levels[:0:-1]
-        flips = (slice(None, None, -1 if mirror_y < 0.5 else 1), slice(None, None, -1 if mirror_x < 0.5 else 1))
 
         def mirrored(planes: Planes) -> Planes:
-            return planes[0][flips], planes[1][flips], planes[2][flips]
+            y, u, v = (np.ascontiguousarray(plane[flips]) for plane in planes)
+            return y, u, v
 
         y, u, v = copy.errors(clip)[t].tolist()
-        return Sample((mirrored(frames[0]), mirrored(frames[1]), mirrored(frames[2])),
-                      mirrored(_cut(copy.store.planes(clip), t, where)), (levels[0], levels[1], levels[2]), (y, u, v),
-                      (float(t == 0), float(copy.codec in AV1_CODECS)))
+        return make_sample((mirrored(frames[0]), mirrored(frames[1]), mirrored(frames[2])),
+                           mirrored(_cut(copy.store.planes(clip), t, where)), (levels[0], levels[1], levels[2]),
+                           (y, u, v), (float(t == 0), float(copy.codec in AV1_CODECS)))
 
     def _clip(self, pick: float) -> int:
         place = int(np.searchsorted(self._cumulative, pick * self._cumulative[-1], side="right"))
@@ -160,18 +208,49 @@ def _level(copy: DecodedStore, clip: int, t: int) -> float:
     return level_of_index(index_of_level(float(copy.errors(clip)[t, 0]) ** 0.5))
 
 
-def squared_errors(x: Tensor, original: Tensor) -> Tensor:
-    """Mean squared errors of the planes, (N, 3)."""
-    return plane_means((x - original).square().mean((2, 3)))
-
-
 def restore_loss(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Change of the frames' 6:1:1 PSNR, in dB and negated, if each crop stood for its frame: to the first order."""
-    restored = net(*batch.frames, batch.levels, batch.kind)
-    gain = squared_errors(batch.frames[0], batch.original) - squared_errors(restored, batch.original)
-    ratio = (gain / (batch.errors + _ERROR_FLOOR)).clamp(-_RATIO_MAX, _RATIO_MAX)
-    loss = -_DECIBEL * (ratio * ratio.new_tensor(PLANE_WEIGHTS)).sum(1).mean()
-    return loss, {"gain_db": -float(loss.detach())}
+    """Change of the frames' 6:1:1 PSNR, in dB and negated, if each crop stood for its frame: to the first order.
+
+    The filters of each group of crops have the coefficients that suit it best. At this optimum the loss does not change
+    with them, so gradients go through the proposals alone.
+    """
+    proposals = unpack_proposals(net(*batch.frames, batch.levels, batch.kind))
+    with torch.autocast("cpu", enabled=False):
+        gains = [_filter_gains(plane, proposal, batch) for plane, proposal in enumerate(proposals)]
+    weights = batch.errors.new_tensor(PLANE_WEIGHTS)
+    loss, alone = (-_DECIBEL * (torch.stack(parts, 1).clamp(-_RATIO_MAX, _RATIO_MAX) * weights).sum(1).mean()
+                   for parts in zip(*gains, strict=True))
+    return loss, {"gain_db": -float(loss.detach()), "filters_db": -float(alone)}
+
+
+def _filter_gains(plane: int, proposal: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Gains of samples (N,), relative to their frames' errors; and those without proposals.
+
+    ``proposal``: (N, k, h, w).
+    """
+    features, target = batch.features[plane], batch.targets[plane]
+    units = [chroma_unit(level) if plane else level for level in batch.levels[:, 0].tolist()]
+    unit = target.new_tensor(units)[:, None, None]
+    own = blocks_first(proposal.float(), block_side(plane))
+    terms = torch.cat((features, own, *(own.clamp(-part * unit, part * unit) for part in (NARROW, WIDE))), 1)
+    error = batch.errors[:, plane] + _ERROR_FLOOR
+    before = target.square().mean(1)
+    with torch.no_grad():
+        products, goals = torch.bmm(terms, terms.transpose(1, 2)), torch.bmm(terms, target[..., None])
+        coefficients = _best_coefficients(products, goals, error)
+        n = features.shape[1]
+        few = _best_coefficients(products[:, :n, :n], goals[:, :n], error)
+        alone = (2 * few * goals[:, :n] - few * (products[:, :n, :n] @ few)).sum((1, 2)) / target.shape[1]
+    after = (target - torch.bmm(coefficients.transpose(1, 2), terms)[:, 0]).square().mean(1)
+    return (before - after) / error, alone / error
+
+
+def _best_coefficients(products: Tensor, goals: Tensor, error: Tensor) -> Tensor:
+    """(N, n, 1): the same for all samples of a group. ``products``: (N, n, n). ``goals``: (N, n, 1)."""
+    size = min(GROUP, len(error))
+    a, b = ((x / error[:, None, None]).unflatten(0, (-1, size)).sum(1).double() for x in (products, goals))
+    ridge = _RIDGE * a.diagonal(dim1=1, dim2=2) + 1e-9
+    return torch.linalg.solve(a + torch.diag_embed(ridge), b).float().repeat_interleave(size, 0)
 
 
 class RestoreTask(CopiesTask):
@@ -203,11 +282,11 @@ class RestoreTask(CopiesTask):
         return 1.0
 
     def stream(self, stage: Stage, index: int, start: int) -> Iterator[Batch]:
-        crops = Crops(self._copies, stage.crop)
+        crops, size = Crops(self._copies, stage.crop), min(GROUP, stage.batch)
 
         def make(step: int) -> Batch:
             rng = np.random.default_rng((self.recipe.seed, index, step))
-            return collate([crops.sample(rng) for _ in range(stage.batch)])
+            return collate([sample for _ in range(stage.batch // size) for sample in crops.group(rng, size)])
 
         return ahead(make, start, 3)
 

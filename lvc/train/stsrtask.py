@@ -22,7 +22,7 @@ from lvc.errors import UsageError
 from lvc.train.copiestask import CopiesTask
 from lvc.train.recipe import Recipe, Stage
 from lvc.train.restoredata import BaseSpec, DecodedStore
-from lvc.train.restoretask import PLANE_WEIGHTS, squared_errors
+from lvc.train.restoretask import PLANE_WEIGHTS
 from lvc.train.task import State, ahead
 from lvc.weights import StsrWeights, load_stsr_weights, save_stsr_weights
 
@@ -71,6 +71,11 @@ class Batch:
     arguments: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
     originals: Tensor
     between: Tensor
+
+
+def squared_errors(x: Tensor, original: Tensor) -> Tensor:
+    """Mean squared errors of the planes, (N, 3), of packed frames."""
+    return plane_means((x - original).square().mean((2, 3)))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -162,7 +162,8 @@ def test_files(textured_frames, write_video, tmp_path):
 
 def test_codec_strings(codec, tmp_path):
     configured = open_codec("stsr:base=x265,kt=2,ks=1.5,crf=27")
-    assert (configured.name, configured.codec_id, configured.weights_digest) == ("stsr", int(CodecId.STSR), b"")
+    digest = get_codec("restore").weights_digest
+    assert (configured.name, configured.codec_id, configured.weights_digest) == ("stsr", int(CodecId.STSR), digest)
     video = VideoInfo(64, 64)
     for params, message in (({"kt": "3"}, "kt must be one of 1, 2, auto, not '3'"),
                             ({"ks": "4"}, r"ks must be one of 1, 1\.5, 2, not '4'"),
@@ -178,7 +179,7 @@ def test_codec_strings(codec, tmp_path):
         codec.encoder(video, EncodeOptions()).push(Frame(*(np.zeros(s, np.uint8) for s in ((8, 8), (4, 4), (4, 4)))))
 
 
-@pytest.mark.parametrize("data", [b"", b"\2", b"\2\0\1", b"\2\0\1\5", b"\2\0\0\2", b"\2\2\1\2", b"\xff\0\1\2"])
+@pytest.mark.parametrize("data", [b"", b"\2", b"\2\0\1", b"\2\0\1\5", b"\2\0\0\2", b"\2\4\1\2", b"\xff\0\1\2"])
 def test_wrong_codec_data(codec, data):
     header = StreamHeader(CodecId.STSR, b"", VideoInfo(64, 64), 32, data)
     for enhance in (True, False):
@@ -211,6 +212,9 @@ def test_weights_of_a_stream_matter_with_the_network_only(codec, textured_frames
     frames = textured_frames(3, 64, 64)
     header, packets = coded(codec, frames, info_of(frames), base="x264", kt="2")
     header = replace(header, weights_digest=b"\1" * 16)
-    with pytest.raises(WeightsError, match="of stsr"):
-        codec_for_header(header)
-    assert len(decoded(codec_for_header(header, enhance=False), header, packets)) == 3
+    assert len(decoded(codec_for_header(header), header, packets)) == 3
+    for enhancer in b"\1\2\3":
+        other = replace(header, codec_data=header.codec_data[:1] + bytes([enhancer]) + header.codec_data[2:])
+        with pytest.raises(WeightsError, match="of stsr"):
+            codec_for_header(other)
+        assert len(decoded(codec_for_header(other, enhance=False), other, packets)) == 3

@@ -10,6 +10,7 @@ import pytest
 from lvc.bitstream import StreamHeader
 from lvc.codecs import get_codec, open_codec
 from lvc.codecs.base import Codec
+from lvc.codecs.stsr import StsrCodec
 from lvc.codecs.stsradaptive import SEGMENT, AdaptiveEncoder, Outcome, better_reduced, other_quality, outcome
 from lvc.errors import UsageError
 from lvc.types import EncodeOptions, Frame, Packet, VideoInfo
@@ -33,7 +34,7 @@ def coded(codec: Codec, frames: list[Frame], video: VideoInfo, **params: str) ->
 def test_each_segment_is_decided_on(textured_frames, info_of):
     smooth = textured_frames(2 * SEGMENT + 5, 96, 64, motion=(2, 0))
     frames = [*smooth[:SEGMENT], *restless(smooth[SEGMENT:])]
-    codec = get_codec("stsr")
+    codec = StsrCodec()
     params = {"base": "x264", "preset": "veryfast", "crf": "36", "kt": "auto"}
     encoder, header, packets = coded(codec, frames, info_of(frames), **params)
     assert isinstance(encoder, AdaptiveEncoder)
@@ -56,7 +57,7 @@ def same_as_told(codec: Codec, encoder: AdaptiveEncoder, result: list[Frame], fr
 @pytest.mark.parametrize("count", [1, 2, 3, SEGMENT, SEGMENT + 1, SEGMENT + 2])
 def test_every_length(count, textured_frames, info_of):
     frames = [Frame(f.y, f.u, f.v, 7 * i) for i, f in enumerate(textured_frames(count, 64, 64))]
-    codec = get_codec("stsr")
+    codec = StsrCodec()
     _, header, packets = coded(codec, frames, info_of(frames), base="x264", preset="ultrafast", crf="40", kt="auto",
                                ks="2")
     assert [f.pts for f in decoded(codec, header, packets)] == [f.pts for f in frames]
@@ -66,7 +67,7 @@ def test_every_length(count, textured_frames, info_of):
 def test_where_nothing_is_gained_it_is_the_base_codec(textured_frames, info_of):
     frames = restless(textured_frames(SEGMENT + 3, 64, 64))
     params = {"preset": "ultrafast", "crf": "24"}
-    encoder, _, packets = coded(get_codec("stsr"), frames, info_of(frames), base="x265", kt="auto", **params)
+    encoder, _, packets = coded(StsrCodec(), frames, info_of(frames), base="x265", kt="auto", **params)
     assert encoder.decisions == [1, 1]
     base = get_codec("x265").encoder(info_of(frames), EncodeOptions(intra_period=-1, threads=1, params=params))
     own = [p for frame in frames for p in base.push(frame)] + base.flush()
@@ -90,7 +91,7 @@ def test_the_comparison():
 
 def test_trials_measure_what_is_coded(textured_frames, info_of):
     """Bits fall and errors rise with crf; every second frame takes fewer bits."""
-    frames, codec = textured_frames(9, 96, 64), get_codec("stsr")
+    frames, codec = textured_frames(9, 96, 64), StsrCodec()
 
     def tried(crf: str, kt: int) -> Outcome:
         options = EncodeOptions(intra_period=-1, threads=1, params={"base": "x264", "preset": "ultrafast", "crf": crf})

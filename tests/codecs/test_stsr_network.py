@@ -130,19 +130,18 @@ def test_memory_is_let_go(codec, textured_frames, info_of):
 def test_files_and_weights(stsr_path, textured_frames, write_video, tmp_path):
     source, stream = write_video(tmp_path / "in.mkv", textured_frames(7, 80, 64)), tmp_path / "a.lvc"
     encode(source, stream, codec=f"stsr:base=x265,kt=2,ks=1.5,crf=38,weights={stsr_path}")
-    with pytest.raises(WeightsError, match=r"made with weights \w+ of stsr, this version of lvc has \(none\)"):
+    with pytest.raises(WeightsError, match=r"made with weights \w+ of stsr, this version of lvc has \w+"):
         decode(stream, tmp_path / "a.y4m")
     decode(stream, tmp_path / "a.y4m", weights=stsr_path)
     decode(stream, tmp_path / "b.y4m", enhance=False)
     assert (tmp_path / "a.y4m").read_bytes() != (tmp_path / "b.y4m").read_bytes()
     with open_stream(stream, weights=stsr_path) as frames:
         assert sum(1 for _ in frames) == 7
-    encode(source, stream, codec="stsr:base=x265,kt=2")
+    encode(source, stream, codec="stsr:base=x265,kt=2,enhance=off")
     decode(stream, tmp_path / "c.y4m", weights=stsr_path)  # asks for none
 
 
 def test_weights_of_others(restore_path, stsr_path):
-    with pytest.raises(WeightsError):
-        get_codec("stsr", str(restore_path))
+    assert get_codec("stsr", str(restore_path)).weights_digest == get_codec("restore", str(restore_path)).weights_digest
     with pytest.raises(WeightsError):
         get_codec("restore", str(stsr_path))
