@@ -33,7 +33,7 @@ from lvc.codecs.layered import (
 from lvc.codecs.picture import check_size
 from lvc.codecs.rebuild import WAYS, ClipEnhancer, Clips, Rebuilt
 from lvc.codecs.reduction import FILTERING, FILTERS, LINEAR, NETWORK, RESTORE, Reduction
-from lvc.codecs.stsradaptive import AUTO, AdaptiveEncoder, other_quality
+from lvc.codecs.stsradaptive import AUTO, FILTERED_MARGIN, MARGIN, AdaptiveEncoder, other_quality
 from lvc.enhance.levels import LEVELS, index_of_level, level_of_index
 from lvc.errors import CorruptStreamError, UsageError, WeightsError
 from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo
@@ -346,7 +346,8 @@ class StsrCodec:
         other = other_quality(inner)
         return AdaptiveEncoder(self._encoder(base, video, inner, reduction),
                                lambda: self._encoder(base, video, inner, reduction),
-                               lambda: self._encoder(base, video, other, reduction))
+                               lambda: self._encoder(base, video, other, reduction),
+                               FILTERED_MARGIN if enhancer in FILTERING else MARGIN)
 
     def _encoder(self, base: Codec, video: VideoInfo, options: EncodeOptions, reduction: Reduction) -> StsrEncoder:
         inner, period = reduction.video(video), reduction.intra_period(options.intra_period)

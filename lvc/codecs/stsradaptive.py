@@ -26,8 +26,12 @@ SEGMENT = 16
 _PACKET_BYTES = 8
 """What the container adds to a packet, about."""
 
-_MARGIN = 0.03
+MARGIN = 0.03
 """By how many dB reduction must be better: trials begin with intra frames, and are not exactly what will come."""
+
+FILTERED_MARGIN = 0.2
+"""The same where filters follow, which the trials do without: frames that are coded gain more by them. By validation
+clips (0.03: 0.3 % more bits)."""
 
 _STEP, _QUALITY_STEP = 4.0, 6
 _LARGEST = 51.0
@@ -69,15 +73,15 @@ def other_quality(options: EncodeOptions) -> EncodeOptions:
     return replace(options, quality=min(options.quality + step, MAX_QUALITY))
 
 
-def better_reduced(full: Outcome, other: Outcome, reduced: Outcome) -> bool:
-    """Whether every second frame is enough. ``other``: all frames at another quality."""
+def better_reduced(full: Outcome, other: Outcome, reduced: Outcome, margin: float = MARGIN) -> bool:
+    """Whether every second frame is enough, by more dB than ``margin``. ``other``: all frames at another quality."""
     if reduced.quality < full.quality - abs(full.quality - other.quality):
         return False  # far off, the line tells nothing; nor may every second frame break down
     run = math.log(full.bits / other.bits)
     if not run or (full.quality - other.quality) / run <= 0:
         return False  # nothing to compare with: bits that change nothing
     expected = full.quality + (full.quality - other.quality) / run * math.log(reduced.bits / full.bits)
-    return reduced.quality > expected + _MARGIN
+    return reduced.quality > expected + margin
 
 
 def outcome(encoder: TrialEncoder, frames: Sequence[Frame], kt: int) -> Outcome:
@@ -99,10 +103,10 @@ class AdaptiveEncoder:
     """
 
     def __init__(self, encoder: TrialEncoder, trial: Callable[[], TrialEncoder],
-                 other: Callable[[], TrialEncoder]) -> None:
+                 other: Callable[[], TrialEncoder], margin: float = MARGIN) -> None:
         self.codec_data = encoder.codec_data
         self.decisions: list[int] = []
-        self._encoder, self._trial, self._other = encoder, trial, other
+        self._encoder, self._trial, self._other, self._margin = encoder, trial, other, margin
         self._waiting: list[Frame] = []
 
     def push(self, frame: Frame) -> list[Packet]:
@@ -122,6 +126,6 @@ class AdaptiveEncoder:
         kt = 1
         if len(frames) > 2:
             full, other = outcome(self._trial(), frames, 1), outcome(self._other(), frames, 1)
-            kt = 2 if better_reduced(full, other, outcome(self._trial(), frames, 2)) else 1
+            kt = 2 if better_reduced(full, other, outcome(self._trial(), frames, 2), self._margin) else 1
         self.decisions.append(kt)
         return [p for i, frame in enumerate(frames[:count]) for p in self._encoder.take(frame, i % kt == 0)]

@@ -75,6 +75,8 @@ class Coefficients:
             how = data[0] >> (4 * min(plane, 1)) & 15
             partition, step = how & 3, how >> 2
             if partition == _OFF:
+                if step:
+                    raise CorruptStreamError("coefficients of filters name a step for a plane that is not filtered")
                 planes.append(None)
                 continue
             spread = prior.of(where, plane, partition)[1]

@@ -43,7 +43,7 @@ class CopiesTask:
         return bool(self._copies)
 
     def begin(self, models: nn.ModuleDict, stage: Stage, index: int) -> None:
-        """Nothing to set: the network starts as the identity."""
+        """Nothing to set."""
 
     def can_validate(self, stages: Sequence[Stage]) -> bool:
         return any(stage.kind == "train" for stage in stages)

@@ -2,11 +2,12 @@
 
     python -m lvc.train.export dvc-lite --inter runs/dvc-lite/checkpoint.pt --intra runs/intra/checkpoint.pt
     python -m lvc.train.export swift --checkpoint runs/swift/checkpoint.pt
-    python -m lvc.train.export restore --checkpoint runs/restore/checkpoint.pt
+    python -m lvc.train.export restore --weights runs/restore/best.safetensors
     python -m lvc.train.export stsr --checkpoint runs/stsr-lite/checkpoint.pt
 
 takes the averaged parameters of each model from its checkpoint, freezes tables and integers, writes
-lvc/weights/NAME.safetensors and enters it into lvc/weights/manifest.json.
+lvc/weights/NAME.safetensors and enters it into lvc/weights/manifest.json. restore's weights are complete after
+lvc.train.restoreprior, and taken as they are.
 """
 
 from __future__ import annotations
@@ -21,18 +22,16 @@ from typing import Any, TypeVar
 
 import torch
 
-from lvc.enhance.restore import RestoreConfig
 from lvc.enhance.srfi import SrfiConfig
 from lvc.errors import LvcError, UsageError
 from lvc.models.swiftmodel import SwiftConfig
 from lvc.train.recipe import FAMILIES
-from lvc.train.restoretask import write_restore
 from lvc.train.stsrtask import write_stsr
 from lvc.train.swifttask import write_swift
 from lvc.train.validate import write_averaged
-from lvc.weights import RestoreWeights, StsrWeights, SwiftWeights, Weights, manifest
+from lvc.weights import RestoreWeights, StsrWeights, SwiftWeights, Weights, load_restore_weights, manifest
 
-W = TypeVar("W", SwiftWeights, RestoreWeights, StsrWeights)
+W = TypeVar("W", SwiftWeights, StsrWeights)
 _States = dict[str, dict[str, torch.Tensor]]
 
 
@@ -65,10 +64,13 @@ def export_swift(checkpoint: Path, folder: Path | None = None) -> SwiftWeights:
         SwiftConfig.from_json(config), states, path, {}))
 
 
-def export_restore(checkpoint: Path, folder: Path | None = None) -> RestoreWeights:
-    """The same for restore."""
-    return _export("restore", checkpoint, folder, lambda config, states, path: write_restore(
-        RestoreConfig.from_json(config), states["restore"], path, {}))
+def export_restore(weights: Path, folder: Path | None = None) -> RestoreWeights:
+    """The same for restore, out of a file of weights that lvc.train.restoreprior has been through."""
+    loaded = load_restore_weights(weights)
+    path = _home(folder) / "restore.safetensors"
+    path.write_bytes(weights.read_bytes())
+    _enter("restore", path, loaded.sha256, folder)
+    return loaded
 
 
 def export_stsr(checkpoint: Path, folder: Path | None = None) -> StsrWeights:
@@ -110,18 +112,21 @@ def main() -> None:
     parser.add_argument("name", help="configuration: dvc-lite, swift, ...")
     parser.add_argument("--inter", type=Path, help="checkpoint of the inter model")
     parser.add_argument("--intra", type=Path, help="checkpoint of the intra model")
-    parser.add_argument("--checkpoint", type=Path, help="checkpoint of swift, restore or stsr")
+    parser.add_argument("--checkpoint", type=Path, help="checkpoint of swift or stsr")
+    parser.add_argument("--weights", type=Path, help="file of weights of restore")
     args = parser.parse_args()
     weights: Weights | SwiftWeights | RestoreWeights | StsrWeights
     try:
         one: dict[str, Callable[[Path], SwiftWeights | RestoreWeights | StsrWeights]] = {
             "swift": export_swift, "restore": export_restore, "stsr": export_stsr}
-        if args.name in one and args.checkpoint and not (args.inter or args.intra):
-            weights = one[args.name](args.checkpoint)
-        elif args.name not in one and args.inter and args.intra and not args.checkpoint:
+        source = args.weights if args.name == "restore" else args.checkpoint
+        given = sum(path is not None for path in (args.inter, args.intra, args.checkpoint, args.weights))
+        if args.name in one and source and given == 1:
+            weights = one[args.name](source)
+        elif args.name not in one and args.inter and args.intra and given == 2:
             weights = export(args.name, args.inter, args.intra)
         else:
-            raise UsageError("swift, restore and stsr take --checkpoint, the dvc family --inter and --intra")
+            raise UsageError("swift and stsr take --checkpoint, restore --weights, the dvc family --inter and --intra")
     except LvcError as error:
         parser.exit(1, f"export: error: {error}\n")
     print(f"{weights.name}: digest {weights.digest.hex()}")

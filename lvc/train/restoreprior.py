@@ -30,6 +30,7 @@ from lvc.train.restoredata import DecodedStore, make_decoded
 from lvc.train.restoretask import BASES
 from lvc.types import Frame
 from lvc.weights import load_restore_weights, save_restore_weights
+from lvc.weights.files import read
 
 Array = npt.NDArray[Any]
 
@@ -127,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         copies = [DecodedStore(given.data, make_decoded(given.data, folder, spec)) for spec in BASES]
         restorers = {av1: Restorer(loaded.net, av1) for av1 in (False, True)}
         fit_prior(loaded.net.prior, copies, restorers, given.clips, given.frames)
-        digest = save_restore_weights(given.weights, loaded.net, {})
+        metadata = {key: value for key, value in read(given.weights)[0].items() if key != "config"}
+        digest = save_restore_weights(given.weights, loaded.net, metadata)
     except LvcError as error:
         print(f"restoreprior: error: {error}", file=sys.stderr)
         return 1

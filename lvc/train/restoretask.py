@@ -283,6 +283,8 @@ class RestoreTask(CopiesTask):
 
     def stream(self, stage: Stage, index: int, start: int) -> Iterator[Batch]:
         crops, size = Crops(self._copies, stage.crop), min(GROUP, stage.batch)
+        if stage.batch % size:
+            raise UsageError(f"a batch of {stage.batch} is not a number of groups of {size} crops")
 
         def make(step: int) -> Batch:
             rng = np.random.default_rng((self.recipe.seed, index, step))

@@ -13,7 +13,7 @@ from lvc.codecs import get_codec
 from lvc.enhance.adaptive import CHROMA_PROPOSALS, LUMA_PROPOSALS, N_CHROMA, N_LUMA, WAYS, Views
 from lvc.enhance.levels import index_of_level, level_of_index
 from lvc.enhance.restore import PROPOSED, RestoreConfig, RestoreNet
-from lvc.errors import UsageError, VideoError
+from lvc.errors import UsageError, VideoError, WeightsError
 from lvc.train import restoretask, train
 from lvc.train.cache import FrameStore, prepare
 from lvc.train.export import export_restore
@@ -272,7 +272,7 @@ def test_a_run_learns_exports_and_codes(small, cache, tmp_path, textured_frames,
     assert gains[-1] > 0.02
     codec = get_codec("restore", str(weights))
     assert codec.name == "restore"
-    exported = export_restore(tmp_path / "tiny" / "checkpoint.pt", tmp_path)
+    exported = export_restore(weights, tmp_path)
     assert exported.net.config.width == 16
     loaded = load_restore_weights(tmp_path / "restore.safetensors")
     assert loaded.sha256 == exported.sha256
@@ -280,7 +280,7 @@ def test_a_run_learns_exports_and_codes(small, cache, tmp_path, textured_frames,
     assert entry["sha256"] == exported.sha256
 
 
-def test_a_checkpoint_of_another_kind(tmp_path):
-    torch.save({"models": {}, "ema": {}}, tmp_path / "c.pt")
-    with pytest.raises(UsageError, match="not of a training of restore"):
-        export_restore(tmp_path / "c.pt", tmp_path)
+def test_weights_of_another_kind(stsr_path, tmp_path):
+    with pytest.raises(WeightsError):
+        export_restore(stsr_path, tmp_path)
+    assert not (tmp_path / "restore.safetensors").exists()
