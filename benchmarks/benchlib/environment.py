@@ -149,7 +149,12 @@ def kmac(codec_string: str) -> dict[str, dict[str, float | None] | None] | None:
         if hasattr(net, "kmac_per_pixel"):  # stsr's, of which frames in between take less
             cost = round(net.kmac_per_pixel(2 if configured.params.get("kt") == "2" else 1), 3)
         else:
-            cost = round(net.config.kmac_per_pixel, 3)
+            from lvc.enhance.adaptive import KMAC_PER_PIXEL
+
+            enhance = configured.params.get("enhance", "on")
+            if enhance == "off":
+                return None
+            cost = round(KMAC_PER_PIXEL + (net.config.kmac_per_pixel if enhance == "on" else 0.0), 3)
         return {kind: {"encode": cost, "decode": cost} for kind in ("intra", "inter")}
     if hasattr(weights, "model"):
         from lvc.models.complexity import swift_decode_kmac_per_pixel

@@ -69,6 +69,9 @@ N_LUMA = WAYS * (len(_SQUARE) + 1 + len(_CROSS) + LUMA_PROPOSALS)
 N_CHROMA = WAYS * (len(_DIAMOND) + 1 + len(_CROSS) + len(_DIAMOND) + len(_RING) + CHROMA_PROPOSALS)
 """Coefficients of a class."""
 
+KMAC_PER_PIXEL = (N_LUMA + 2 * N_CHROMA / 4) / 1000.0
+"""Thousands of multiply-adds a luma sample."""
+
 
 @dataclass(frozen=True, eq=False)
 class Views:

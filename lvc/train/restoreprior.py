@@ -37,7 +37,7 @@ Array = npt.NDArray[Any]
 BITS_PER_SAMPLE = 0.1
 """Of luma, that a clip is taken to have in its base stream."""
 
-_ROUNDS = 4
+_ROUNDS = 6
 _LEAST_DEVIATION = 1.0
 
 
