@@ -211,15 +211,20 @@ def test_proposals_do_not_harm(copy):
         assert figures["filters_db"] - 0.01 < figures["gain_db"] < figures["filters_db"] + 0.5
 
 
-@pytest.mark.parametrize(("asked", "given"), [(1, 1), (3, 3), (4, 4), (11, 8)])
-def test_batches_are_whole_groups(copy, tmp_path, asked, given):
+@pytest.mark.parametrize("size", [1, 3, 4, 8, 11])
+def test_batches_are_whole_groups(copy, tmp_path, size):
     """Also the single sample that a recipe in small has."""
     recipe = Recipe("x", "restore", (Stage("r", kind="record"), Stage("s", model="restore", steps=1, crop=(16, 24))))
     task = RestoreTask(recipe, tmp_path, tmp_path)
     task._copies = [copy]
-    batch = next(task.stream(dataclasses.replace(recipe.stages[1], batch=asked), 1, 0))
-    assert batch.frames[0].shape == (given, 24, 4, 6)
-    assert [part.shape for part in batch.features] == [(given, k, n) for k, n in zip(KEPT, (384, 96, 96), strict=True)]
+    stage = dataclasses.replace(recipe.stages[1], batch=size)
+    if size == 11:
+        with pytest.raises(UsageError, match="batch of 11 is not a number of groups of 4"):
+            task.stream(stage, 1, 0)
+        return
+    batch = next(task.stream(stage, 1, 0))
+    assert batch.frames[0].shape == (size, 24, 4, 6)
+    assert [part.shape for part in batch.features] == [(size, k, n) for k, n in zip(KEPT, (384, 96, 96), strict=True)]
     assert torch.isfinite(restore_loss(RestoreNet(RestoreConfig(width=8, blocks=1)), batch)[0])
 
 

@@ -91,7 +91,6 @@ def test_coefficients_become_cheaper_and_the_network_stays(run, weights, swift_c
             assert mean[:, :-count].any()
             assert not mean[:, -count:].any()  # of proposals that there are not
             assert not spread[:, -count:].any()
-            assert spread[:, :-count].any() or plane  # clips of so few bits have nearly the same filter for chroma
             assert new.of(OTHERS, plane, partition)[0][:, -count:].any()
     assert min(found) < -100  # so filters are worth it
 
