@@ -276,7 +276,7 @@ def decode(src: PathLike, dst: PathLike, *, strict: bool = False, weights: PathL
             this name when it is complete, and replaces what is there.
         strict: raise at the first damage, and write nothing.
         weights: a weights file, for streams that were not made with the weights of the package.
-        enhance: false decodes a layered stream without its network: restore by its base codec alone, stsr by that
+        enhance: false decodes a layered stream without enhancement: restore by its base codec alone, stsr by that
             and the classical enhancer. Other streams are what they are.
         progress: called after every frame.
         on_warning: takes warnings, one line each; by default ``warnings.warn``.

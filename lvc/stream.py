@@ -228,7 +228,7 @@ def open_stream(path: PathLike, *, strict: bool = False, weights: PathLike | Non
         strict: raise at the first damage. Otherwise decoding goes on at the next intra frame, and
             ``stream.damage`` says what was lost.
         weights: a weights file, for streams that were not made with the weights of the package.
-        enhance: false decodes a layered stream without its network: restore by its base codec alone, stsr by that
+        enhance: false decodes a layered stream without enhancement: restore by its base codec alone, stsr by that
             and the classical enhancer. Other streams are what they are.
 
     Raises:

@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--weights", metavar="FILE",
                         help="weights of your own, where the file was not made with those of the package")
     parser.add_argument("--no-enhance", action="store_true",
-                        help="decode a layered file without its network: restore by its base codec alone, stsr by that "
+                        help="decode a layered file without enhancement: restore by its base codec alone, stsr by that "
                              "and the classical enhancer")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but errors and damage")
     parser.set_defaults(run=run)

@@ -169,7 +169,7 @@ def codec_name(codec_id: int) -> str:
 def codec_for_header(header: StreamHeader, weights: str | None = None, *, enhance: bool = True) -> Codec:
     """The codec that decodes a stream, with the weights of the package or those of a file.
 
-    With ``enhance`` false, a layered stream is decoded without its network, which takes no weights: one of restore by
+    With ``enhance`` false, a layered stream is decoded without enhancement, which takes no weights: one of restore by
     its base codec alone, one of stsr by that and the classical enhancer.
 
     Raises:

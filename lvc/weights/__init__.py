@@ -66,7 +66,7 @@ class SwiftWeights(_File):
 
 @dataclass(frozen=True)
 class RestoreWeights(_File):
-    """The restoration network."""
+    """The network of restore, and what its filters' coefficients are likely to be."""
 
     net: RestoreNet
 
