@@ -11,8 +11,9 @@ stays within groups, and nothing comes through a cut that the encoder put an int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -159,32 +160,24 @@ class BaseOnly:
     def decoder(self, header: StreamHeader) -> Decoder:
         """Raises CorruptStreamError if the codec data makes no sense."""
         base, inner = base_header(header)
-        return _BaseDecoder(header, base.decoder(inner))
+        return UnwrappingDecoder(base.decoder(inner), partial(base_packet, header))
 
 
 @dataclass(frozen=True, slots=True)
-class _BaseDecoder:
-    """The decoder of the base stream, for packets of the layered one."""
+class UnwrappingDecoder:
+    """A decoder for packets that have more around them than it takes.
 
-    header: StreamHeader
-    decoder: Decoder
-
-    def push(self, packet: Packet) -> list[Frame]:
-        return self.decoder.push(base_packet(self.header, packet))
-
-    def flush(self) -> list[Frame]:
-        return self.decoder.flush()
-
-
-@dataclass(frozen=True, slots=True)
-class BareDecoder:
-    """Decodes packets of stsr with filters as if they were without."""
+    Attributes:
+        decoder: what frames come from.
+        unwrap: makes a packet what the decoder takes; may raise CorruptStreamError.
+    """
 
     decoder: Decoder
+    unwrap: Callable[[Packet], Packet]
 
     def push(self, packet: Packet) -> list[Frame]:
         """Take one packet. Raises CorruptStreamError."""
-        return self.decoder.push(bare_packet(packet))
+        return self.decoder.push(self.unwrap(packet))
 
     def flush(self) -> list[Frame]:
         """Return all remaining frames."""

@@ -20,8 +20,9 @@ from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.layered import (
     ENHANCE_CHROMA,
     ENHANCE_LUMA,
-    BareDecoder,
     Seen,
+    UnwrappingDecoder,
+    bare_packet,
     base_header,
     better_planes,
     find_base,
@@ -364,7 +365,7 @@ class StsrCodec:
         if reduction.enhancer not in FILTERING:
             return decoder
         if self.weights is None:
-            return BareDecoder(decoder)
+            return UnwrappingDecoder(decoder, bare_packet)
         import torch
 
         from lvc.codecs.filtered import FilteredDecoder
