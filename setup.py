@@ -1,4 +1,6 @@
-"""Builds the extensions lvc._C, lvc._filters, lvc._motion and lvc._nets out of csrc/. Metadata is in pyproject.toml.
+"""Builds the extensions lvc._C, lvc._filters, lvc._hevc, lvc._motion and lvc._nets out of csrc/.
+
+Metadata is in pyproject.toml.
 
 lvc._cuda is built if the environment variable LVC_CUDA is 1 and nvcc is found (in CUDA_HOME, or on PATH). What keeps it
 from being built is printed, and lvc works without it. LVC_NVCC_FLAGS is passed to nvcc, such as -arch=sm_90.
@@ -96,6 +98,12 @@ setup(
             depends=files("filters/*.h"),
             cxx_std=17,
             extra_link_args=[] if os.name == "nt" else ["-pthread"],
+        ),
+        Pybind11Extension(
+            "lvc._hevc",
+            ["csrc/hevc_bindings.cpp", *files("hevc/*.cpp")],
+            depends=files("hevc/*.h"),
+            cxx_std=17,
         ),
         Pybind11Extension(
             "lvc._motion",

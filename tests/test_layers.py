@@ -12,10 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "lvc"
 
-LAYERS = (("errors",), ("types",), ("bitstream", "coding", "video", "ops", "metrics"), ("entropy",),
+LAYERS = (("errors",), ("types", "shipped"), ("bitstream", "coding", "video", "ops", "metrics"), ("entropy",),
           ("models", "enhance"), ("weights",), ("codecs",), ("stream", "ratetarget"), ("api",), ("train",), ("cli",))
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-TORCH_FREE = ("errors", "types", "bitstream", "coding", "video")
+TORCH_FREE = ("errors", "types", "shipped", "bitstream", "coding", "video")
 TORCH = ("torch", "torchvision", "compressai", "safetensors", "pytorch_msssim")
 
 

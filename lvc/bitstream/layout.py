@@ -53,6 +53,7 @@ class CodecId(enum.IntEnum):
     SVT_AV1 = 3
     VVENC = 4
     LIBAOM = 5
+    X265_PACKED = 6
     DVC = 16
     DVC_LITE = 17
     SWIFT = 18

@@ -18,6 +18,7 @@ _CODECS = {
     CodecId.SVT_AV1: ("`svt-av1`", "AV1"),
     CodecId.VVENC: ("`vvenc`", "H.266/VVC"),
     CodecId.LIBAOM: ("`libaom`", "AV1"),
+    CodecId.X265_PACKED: ("`x265-packed`", "H.265/HEVC packed, see Payloads of codec 6"),
     CodecId.DVC: ("`dvc`", "learned, see Payloads of codecs 16 and 17"),
     CodecId.DVC_LITE: ("`dvc-lite`", "learned, see Payloads of codecs 16 and 17"),
     CodecId.SWIFT: ("`swift`", "learned, see Payloads of codec 18"),

@@ -30,6 +30,7 @@ from lvc.codecs.external_options import (
 )
 from lvc.codecs.external_process import ProcessEncoder
 from lvc.codecs.libaom import LibaomEncoder
+from lvc.codecs.packed import NAME, PackedCodec
 from lvc.codecs.vvenc import VvencEncoder
 from lvc.types import EncodeOptions, VideoInfo
 
@@ -110,14 +111,17 @@ class ProcessCodec:
         return AvDecoder(self.name, self.decoder_library, self.minimum, header.video)
 
 
+# on less than 64x64, cutree of x265 4.1 with SIMD writes beyond its buffers (48x32 crashes)
+_X265 = AvCodec("x265", CodecId.X265, X265Encoder, "libx265", "x265-params", x265_settings, "hevc", 64)
+
 EXTERNAL: tuple[Codec, ...] = (
     AvCodec("x264", CodecId.X264, X264Encoder, "libx264", "x264-params", x264_settings, "h264", 16),
-    # on less than 64x64, cutree of x265 4.1 with SIMD writes beyond its buffers (48x32 crashes)
-    AvCodec("x265", CodecId.X265, X265Encoder, "libx265", "x265-params", x265_settings, "hevc", 64),
+    _X265,
     # below 64x64 SVT-AV1 switches off what it is good at, and with it its rate control
     AvCodec("svt-av1", CodecId.SVT_AV1, SvtAv1Encoder, "libsvtav1", "svtav1-params", svt_av1_settings,
             "libdav1d", 64),
     ProcessCodec("vvenc", CodecId.VVENC, VvencEncoder, vvenc_settings, "vvc", 32),
     ProcessCodec("libaom", CodecId.LIBAOM, LibaomEncoder, libaom_settings, "libdav1d", 16),
+    PackedCodec(_X265, NAME, CodecId.X265_PACKED),
 )
 """All external codecs."""

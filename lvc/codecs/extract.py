@@ -12,8 +12,10 @@ from typing import Any
 import av
 
 from lvc.bitstream import CodecId, StreamHeader, StreamReader
+from lvc.codecs.base import Codec
 from lvc.codecs.external import EXTERNAL
 from lvc.codecs.layered import LAYERED, base_header, base_packet
+from lvc.codecs.packed import PackedCodec
 from lvc.codecs.picture import one_line, to_packet
 from lvc.errors import UsageError, VideoError
 from lvc.types import Packet, PacketKind
@@ -54,12 +56,11 @@ def extract_base(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> Ex
     container = _FORMATS.get(target.suffix.lower())
     if container is None:
         raise UsageError(f"{target}: the base stream goes into .mp4 or .mkv")
-    stamps = [(packet.pts, len(packet.payload)) for packet in _packets(source)[1]]
-    shift = _delay([pts for pts, _ in stamps])
-    header, packets = _packets(source)
-    codec = _base_name(header)
+    stamps = [packet.pts for packet in _packets(source)[2]]
+    shift = _delay(stamps)
+    codec, header, packets = _packets(source)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    order = sorted(pts for pts, _ in stamps)
+    order = sorted(stamps)
     try:
         with av.open(os.fspath(temporary), "w", format=container) as output:
             stream = _add_stream(output, codec, header)
@@ -78,17 +79,18 @@ def extract_base(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> Ex
     return ExtractReport(codec, len(stamps), target.stat().st_size)
 
 
-def _base_name(header: StreamHeader) -> str:
+def _base(header: StreamHeader) -> tuple[Codec, StreamHeader]:
+    """The codec of the standard stream, packed or not, and the header it would have."""
     if header.codec_id in LAYERED:
-        return base_header(header)[0].name
+        return base_header(header)
     for codec in EXTERNAL:
         if codec.codec_id == header.codec_id:
-            return codec.name
+            return codec, header
     raise UsageError("the stream is of a learned codec: no standard stream is in it")
 
 
-def _packets(path: Path) -> tuple[StreamHeader, Any]:
-    """Header of the base stream, and an iterator of its packets."""
+def _packets(path: Path) -> tuple[str, StreamHeader, Any]:
+    """Name of the codec of the standard stream, its header, and an iterator of its packets."""
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed by the generator
     except OSError as error:
@@ -96,7 +98,8 @@ def _packets(path: Path) -> tuple[StreamHeader, Any]:
     try:
         reader = StreamReader(file, strict=True)
         header = reader.header
-        _base_name(header)
+        base, inner = _base(header)
+        unwrap = base.unwrap(inner) if isinstance(base, PackedCodec) else None
     except BaseException:
         file.close()
         raise
@@ -107,9 +110,9 @@ def _packets(path: Path) -> tuple[StreamHeader, Any]:
                 if isinstance(item, Packet):
                     own = base_packet(header, item) if header.codec_id in LAYERED else item
                     if own.payload or header.codec_id != CodecId.STSR:
-                        yield own
+                        yield own if unwrap is None else unwrap(own)
 
-    return base_header(header)[1] if header.codec_id in LAYERED else header, packets()
+    return (base.base if isinstance(base, PackedCodec) else base).name, inner, packets()
 
 
 def _delay(stamps: list[int]) -> int:

@@ -11,7 +11,7 @@ stays within groups, and nothing comes through a cut that the encoder put an int
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from lvc.bitstream.fields import Cursor, FieldError, read_uvarint, write_uvarint
 from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.external import EXTERNAL
 from lvc.codecs.reduction import FILTERING, REDUCTION_BYTES, Reduction
+from lvc.codecs.unwrapping import UnwrappingDecoder
 from lvc.errors import CorruptStreamError, UsageError
 from lvc.types import Frame, Packet, VideoInfo
 
@@ -161,27 +162,6 @@ class BaseOnly:
         """Raises CorruptStreamError if the codec data makes no sense."""
         base, inner = base_header(header)
         return UnwrappingDecoder(base.decoder(inner), partial(base_packet, header))
-
-
-@dataclass(frozen=True, slots=True)
-class UnwrappingDecoder:
-    """A decoder for packets that have more around them than it takes.
-
-    Attributes:
-        decoder: what frames come from.
-        unwrap: makes a packet what the decoder takes; may raise CorruptStreamError.
-    """
-
-    decoder: Decoder
-    unwrap: Callable[[Packet], Packet]
-
-    def push(self, packet: Packet) -> list[Frame]:
-        """Take one packet. Raises CorruptStreamError."""
-        return self.decoder.push(self.unwrap(packet))
-
-    def flush(self) -> list[Frame]:
-        """Return all remaining frames."""
-        return self.decoder.flush()
 
 
 def squared_errors(frame: Frame, source: Frame) -> tuple[float, float, float]:

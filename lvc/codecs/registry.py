@@ -50,10 +50,11 @@ def codec_names() -> list[str]:
     """Names of all codecs: ours first, then external ones. Loads torch."""
     from lvc.weights import manifest
 
-    own = list(manifest())
+    external = [codec.name for codec in EXTERNAL]
+    own = [name for name in manifest() if name not in external]
     if StsrCodec.name not in own:  # it works without weights, too
         own.append(StsrCodec.name)
-    return [*own, *(codec.name for codec in EXTERNAL)]
+    return [*own, *external]
 
 
 def get_codec(name: str, weights: str | None = None) -> Codec:

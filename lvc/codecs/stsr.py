@@ -21,7 +21,6 @@ from lvc.codecs.layered import (
     ENHANCE_CHROMA,
     ENHANCE_LUMA,
     Seen,
-    UnwrappingDecoder,
     bare_packet,
     base_header,
     better_planes,
@@ -35,6 +34,7 @@ from lvc.codecs.picture import check_size
 from lvc.codecs.rebuild import WAYS, ClipEnhancer, Clips, Rebuilt
 from lvc.codecs.reduction import FILTERING, FILTERS, LINEAR, NETWORK, RESTORE, Reduction
 from lvc.codecs.stsradaptive import AUTO, FILTERED_MARGIN, MARGIN, AdaptiveEncoder, other_quality
+from lvc.codecs.unwrapping import UnwrappingDecoder
 from lvc.enhance.levels import LEVELS, index_of_level, level_of_index
 from lvc.errors import CorruptStreamError, UsageError, WeightsError
 from lvc.types import EncodeOptions, Frame, Packet, PacketKind, VideoInfo

@@ -19,7 +19,8 @@ from lvc.enhance.srfi import Srfi, SrfiConfig
 from lvc.errors import WeightsError
 from lvc.models import ContextInterModel, InterModel, IntraModel, ModelConfig, inter_model
 from lvc.models.swiftmodel import SwiftConfig, SwiftModel
-from lvc.weights.files import DIGEST_BYTES, freeze, locate, manifest, read, save, set_state, table_owners
+from lvc.shipped import locate, manifest
+from lvc.weights.files import DIGEST_BYTES, freeze, read, save, set_state, table_owners
 
 __all__ = ["RestoreWeights", "StsrWeights", "SwiftWeights", "Weights", "freeze", "load_restore_weights",
            "load_stsr_weights", "load_swift_weights", "load_weights", "manifest", "save_restore_weights",

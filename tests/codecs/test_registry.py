@@ -29,7 +29,7 @@ def test_malformed_codec_string(text):
 
 def test_names():
     names = codec_names()
-    assert names[-5:] == ["x264", "x265", "svt-av1", "vvenc", "libaom"]
+    assert names[-6:] == ["x264", "x265", "svt-av1", "vvenc", "libaom", "x265-packed"]
     for name in names:
         codec = get_codec(name)
         assert codec.name == name
