@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Parts of lvc that can change what a classical codec's file or its frames look like, or how they are
 # measured, and those that only a learned codec runs through.
 _CLASSICAL = ("*.py", "bitstream/*.py", "video/*.py", "codecs/*.py", "cli/main.py", "cli/encode.py",
-              "cli/decode.py", "metrics/*.py")
+              "cli/decode.py", "metrics/*.py", "_hevc.*", "weights/x265-packed.safetensors")
 _LEARNED = ("*.so", "*.pyd", "coding/*.py", "ops/*.py", "entropy/*.py", "models/*.py", "enhance/*.py",
             "weights/*.py")
 _NOT_CLASSICAL = ("neural", "layered", "restore", "extract", "hevc_intra", "motion", "swift", "stsr", "reduction",
@@ -76,6 +76,7 @@ sys.stdout.buffer.write(b"".join(bytes(packet) for packet in [*encoder.encode(fr
 _AV_VERSIONS = {
     "x264": ("libx264", "", rb"x264 - (core \d+[^-]*?) - "),
     "x265": ("libx265", "log-level=-1", rb"x265 \(build \d+\) - ([^:]*):"),
+    "x265-packed": ("libx265", "log-level=-1", rb"x265 \(build \d+\) - ([^:]*):"),
     "svt-av1": ("libsvtav1", "", rb"SVT-AV1 Encoder Lib (\S+)"),
 }
 _CLI_VERSIONS = {"vvenc": ("libvvenc", rb"libvvenc version: (\S+)"),

@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from safetensors.numpy import load_file
 
-from lvc import _hevc
+from lvc._hevc import CorruptError, Side, State, UnsupportedError
 from lvc.bitstream import StreamHeader
 from lvc.codecs.base import Codec, Decoder, Encoder
 from lvc.codecs.unwrapping import UnwrappingDecoder
@@ -43,19 +42,21 @@ _MARGIN = 128
 
 
 @lru_cache(1)
-def trained() -> tuple[_hevc.State, bytes]:
+def trained() -> tuple[State, bytes]:
     """What all streams begin with, and the first bytes of its file's SHA-256. Raises WeightsError."""
+    from safetensors.numpy import load_file
+
     path, sha256 = locate(NAME)
     try:
         arrays = load_file(path)
-        state = _hevc.State(arrays["chance"], arrays["count"], arrays["weights"].astype(np.int32) * WEIGHT_UNIT)
+        state = State(arrays["chance"], arrays["count"], arrays["weights"].astype(np.int32) * WEIGHT_UNIT)
     except (OSError, KeyError, ValueError) as error:
         raise WeightsError(f"weights {path.name} cannot be used: {error}") from error
     return state, bytes.fromhex(sha256)[:_DIGEST_BYTES]
 
 
-def _side(video: VideoInfo) -> _hevc.Side:
-    return _hevc.Side(trained()[0], COUNT_LIMIT, WEIGHT_RATE, (video.width + _MARGIN) * (video.height + _MARGIN))
+def _side(video: VideoInfo) -> Side:
+    return Side(trained()[0], COUNT_LIMIT, WEIGHT_RATE, (video.width + _MARGIN) * (video.height + _MARGIN))
 
 
 class Packer:
@@ -76,7 +77,7 @@ class Packer:
             packed = replace(packet, payload=self._side.pack(packet.payload) or b"\0")
             # HEVC allows for more than one way to write the same: only what comes back exactly may be packed
             self._works = not packed.payload.startswith(_RAW) and self._check(packed).payload == packet.payload
-        except (_hevc.UnsupportedError, CorruptStreamError):
+        except (UnsupportedError, CorruptStreamError):
             self._works = False
         return packed if self._works else packet
 
@@ -100,7 +101,7 @@ class Unpacker:
             raise CorruptStreamError(f"{NAME} cannot start at an inter frame")
         try:
             return replace(packet, payload=self._side.unpack(packet.payload, self._most))
-        except _hevc.CorruptError as error:
+        except CorruptError as error:
             self._started = False
             raise CorruptStreamError(f"{NAME} packet cannot be unpacked: {error}") from error
 

@@ -19,9 +19,8 @@ import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from lvc import _hevc
 from lvc.codecs import open_codec
-from lvc.codecs.packed import COUNT_LIMIT, WEIGHT_RATE, WEIGHT_UNIT, trained
+from lvc.codecs.packed import COUNT_LIMIT, WEIGHT_RATE, WEIGHT_UNIT, Side, State, trained
 from lvc.errors import LvcError
 from lvc.types import EncodeOptions
 from lvc.video import open_video
@@ -64,13 +63,13 @@ def access_units(job: Job) -> Iterator[bytes]:
         yield from (packet.payload for packet in encoder.flush())
 
 
-def learn(side: _hevc.Side, units: Sequence[bytes]) -> tuple[int, int]:
+def learn(side: Side, units: Sequence[bytes]) -> tuple[int, int]:
     """Pack a stream; returns its bytes before and after."""
     side.forget()
     return sum(map(len, units)), sum(len(side.pack(unit)) for unit in units)
 
 
-def arrays_of(side: _hevc.Side) -> dict[str, np.ndarray]:
+def arrays_of(side: Side) -> dict[str, np.ndarray]:
     """As they are stored: uint16, uint8, int16."""
     chance, count, weights = side.arrays()
     seen = count > 1  # what hardly ever came says nothing, and takes room
@@ -90,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--go-on", action="store_true", help="begin with what ships")
     args = parser.parse_args(argv)
     paths = [path for given in args.videos for path in (sorted(given.iterdir()) if given.is_dir() else [given])]
-    side = _hevc.Side(trained()[0] if args.go_on else _hevc.State(), COUNT_LIMIT, WEIGHT_RATE, _MOST_SAMPLES)
+    side = Side(trained()[0] if args.go_on else State(), COUNT_LIMIT, WEIGHT_RATE, _MOST_SAMPLES)
     before = after = 0
     jobs = tqdm(choose_jobs(paths, args.seed), unit="video")
     try:
