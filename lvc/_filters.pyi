@@ -36,4 +36,13 @@ def classify(
     activity: Sequence[int],
     change: Sequence[int],
 ) -> npt.NDArray[np.uint8]: ...
+def refine(
+    current: npt.NDArray[np.uint8],
+    reference: npt.NDArray[np.uint8],
+    fields: list[npt.NDArray[np.int16]],
+    reach: int,
+    steps: Sequence[int],
+    threads: int,
+) -> npt.NDArray[np.int16]: ...
+def orient(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]: ...
 def halve(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]: ...

@@ -24,12 +24,12 @@ from lvc.codecs.layered import (
     split_payload,
     squared_errors,
 )
-from lvc.enhance.adaptive import Views
 from lvc.enhance.adaptivefit import Normal, fit, normal_equations
 from lvc.enhance.coefficients import Coefficients
 from lvc.enhance.levels import LEVELS, index_of_level
 from lvc.enhance.prior import FilterPrior
 from lvc.enhance.restorer import Restorer
+from lvc.enhance.seen import REACH, Seen, Window, Windows
 from lvc.errors import CorruptStreamError
 from lvc.types import Frame, Packet, PacketKind
 
@@ -51,52 +51,6 @@ class Filtering:
     restorer: Restorer
     prior: FilterPrior
     where: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Seen:
-    """A decoded frame, the index of its level, and whether a group of pictures begins with it."""
-
-    frame: Frame
-    index: int
-    intra: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Three frames in a row; the outer ones are None beyond the group of pictures."""
-
-    previous: _Seen | None
-    current: _Seen
-    following: _Seen | None
-
-    def views(self, restorer: Restorer) -> Views:
-        now = self.current
-        previous, following = self.previous or now, self.following or now
-        return restorer(now.frame, None if self.previous is None else previous.frame,
-                        None if self.following is None else following.frame,
-                        (now.index, previous.index, following.index), now.intra)
-
-
-class _Neighbours:
-    """Turns frames in presentation order into windows, one frame later."""
-
-    def __init__(self) -> None:
-        self._previous: _Seen | None = None
-        self._current: _Seen | None = None
-
-    def push(self, seen: _Seen) -> list[_Window]:
-        windows = []
-        if self._current is not None:
-            windows.append(_Window(self._previous, self._current, None if seen.intra else seen))
-        self._previous = None if seen.intra else self._current
-        self._current = seen
-        return windows
-
-    def flush(self) -> list[_Window]:
-        windows = [] if self._current is None else [_Window(self._previous, self._current, None)]
-        self._previous = self._current = None
-        return windows
 
 
 class FilteredEncoder:
@@ -123,8 +77,8 @@ class FilteredEncoder:
         self._held: deque[Packet] = deque()
         self._intra: set[int] = set()
         self._sizes: dict[int, int] = {}
-        self._neighbours = _Neighbours()
-        self._group: list[tuple[_Seen, Normal | None]] = []
+        self._windows = Windows()
+        self._group: list[tuple[Seen, Normal | None]] = []
         self._judged: dict[int, tuple[int, bytes]] = {}
 
     def push(self, frame: Frame) -> list[Packet]:
@@ -138,7 +92,7 @@ class FilteredEncoder:
         """Return all remaining packets."""
         self._take(self._encoder.flush())
         self._see(self._decoder.flush())
-        self._judge(self._neighbours.flush())
+        self._judge(self._windows.flush())
         self._close()
         return self._ready()
 
@@ -157,7 +111,7 @@ class FilteredEncoder:
             error = squared_errors(frame, self._sources[frame.pts])[0]
             intra = frame.pts in self._intra
             self._intra.discard(frame.pts)
-            self._judge(self._neighbours.push(_Seen(frame, self._index(frame.pts, math.sqrt(error)), intra)))
+            self._judge(self._windows.push(Seen(frame, self._index(frame.pts, math.sqrt(error)), intra)))
 
     def _index(self, pts: int, error: float) -> int:
         """That of the frame's level as the packet can tell it."""
@@ -170,14 +124,14 @@ class FilteredEncoder:
         self._uppers[pts] = way + GAP_WAYS * fall
         return max(self._last - fall, 0)
 
-    def _judge(self, windows: Sequence[_Window]) -> None:
+    def _judge(self, windows: Sequence[Window]) -> None:
         for window in windows:
-            seen = window.current
+            seen = window[REACH]
             if seen.intra or len(self._group) == GROUP:
                 self._close()
             source, normal = self._sources.pop(seen.frame.pts), None
             if self._filtering is not None:
-                normal = normal_equations(window.views(self._filtering.restorer), source.planes, len(self._group))
+                normal = normal_equations(self._filtering.restorer(window), source.planes, len(self._group))
             self._group.append((seen, normal))
 
     def _close(self) -> None:
@@ -205,7 +159,7 @@ class FilteredEncoder:
 
 
 class FilteredDecoder:
-    """Decodes the base stream and filters what the packets say; one frame later than the base codec.
+    """Decodes the base stream and filters what the packets say; two frames later than the base codec.
 
     Args:
         decoder: of the base stream. filtering, gaps: as the encoder's. threads: of the filters.
@@ -217,7 +171,7 @@ class FilteredDecoder:
         self._packets: dict[int, tuple[Packet, bytes]] = {}
         self._wanted: dict[int, tuple[int, bytes]] = {}
         self._coefficients: Coefficients | None = None
-        self._neighbours = _Neighbours()
+        self._windows = Windows()
 
     def push(self, packet: Packet) -> list[Frame]:
         """Take one packet. Raises CorruptStreamError on a payload or a quality that cannot be right."""
@@ -230,7 +184,7 @@ class FilteredDecoder:
 
     def flush(self) -> list[Frame]:
         """Return all remaining frames."""
-        frames = self._see(self._decoder.flush()) + self._filter(self._neighbours.flush())
+        frames = self._see(self._decoder.flush()) + self._filter(self._windows.flush())
         self._packets.clear()
         self._coefficients = None
         return frames
@@ -243,7 +197,7 @@ class FilteredDecoder:
             packet, coefficients = self._packets.pop(frame.pts)
             self._wanted[frame.pts] = packet.quality, coefficients
             intra = packet.kind == PacketKind.INTRA
-            frames += self._filter(self._neighbours.push(_Seen(frame, self._index(packet), intra)))
+            frames += self._filter(self._windows.push(Seen(frame, self._index(packet), intra)))
         return frames
 
     def _index(self, packet: Packet) -> int:
@@ -253,19 +207,20 @@ class FilteredDecoder:
         self._last = upper
         return upper
 
-    def _filter(self, windows: Sequence[_Window]) -> list[Frame]:
+    def _filter(self, windows: Sequence[Window]) -> list[Frame]:
         frames, own = [], self._filtering
         for window in windows:
-            frame = window.current.frame
+            seen = window[REACH]
+            frame = seen.frame
             quality, coefficients = self._wanted.pop(frame.pts)
-            if window.current.intra:
+            if seen.intra:
                 self._coefficients = None
             if coefficients:
                 self._coefficients = Coefficients.from_bytes(coefficients, own.prior, own.where)
             if quality & FILTERED:
                 if self._coefficients is None:
                     raise CorruptStreamError(f"the frame at {frame.pts} is to be filtered, but no coefficients came")
-                frame = self._coefficients.apply(window.views(own.restorer), frame.pts, own.prior, own.where,
+                frame = self._coefficients.apply(own.restorer(window), frame.pts, own.prior, own.where,
                                                  self._threads)
             frames.append(frame)
         return frames

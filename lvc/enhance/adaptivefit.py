@@ -20,6 +20,7 @@ from lvc.enhance.adaptive import (
     MAX_COEFFICIENT,
     N_CHROMA,
     N_LUMA,
+    ORIENTATIONS,
     PARTITIONS,
     Planes,
     Views,
@@ -83,7 +84,7 @@ def _of_plane(views: Views, plane: int, classes: Array, difference: Array, numbe
     rows, whole_cols = difference.shape[0] // side, difference.shape[1] // side
     every = -(-rows * whole_cols // _MAX_BLOCKS) or 1
     blocks = (np.arange(rows)[:, None] * cols + np.arange(whole_cols)).ravel()[number % every::every].astype(np.int32)
-    own = classes.ravel()[blocks]
+    own = ORIENTATIONS * classes.ravel()[blocks].astype(np.int64) + views.orientations.ravel()[blocks]
     order = np.argsort(own, kind="stable")
     blocks, own = blocks[order], own[order]
     tiles = difference[:rows * side, :whole_cols * side].reshape(rows, side, whole_cols, side).swapaxes(1, 2)
@@ -92,12 +93,14 @@ def _of_plane(views: Views, plane: int, classes: Array, difference: Array, numbe
     n, used = N_CHROMA if plane else N_LUMA, len(features)
     products, goals = np.zeros((CLASSES, n, n), np.float32), np.zeros((CLASSES, n), np.float32)
     energy = np.zeros(CLASSES, np.float32)
-    ends = np.searchsorted(own, np.arange(CLASSES + 1)) * side**2
-    for k in range(CLASSES):
-        part = slice(ends[k], ends[k + 1])
-        products[k, :used, :used] = features[:, part] @ features[:, part].T
-        goals[k, :used] = features[:, part] @ target[part]
-        energy[k] = np.square(target[part]).sum()
+    ends = np.searchsorted(own, np.arange(CLASSES * ORIENTATIONS + 1)) * side**2
+    places = views.places(plane)
+    for number in range(CLASSES * ORIENTATIONS):
+        part, (k, orientation) = slice(ends[number], ends[number + 1]), divmod(number, ORIENTATIONS)
+        order = places[orientation]
+        products[k, :used, :used] += (features[:, part] @ features[:, part].T)[np.ix_(order, order)]
+        goals[k, :used] += (features[:, part] @ target[part])[order]
+        energy[k] += np.square(target[part]).sum()
     return products, goals, energy
 
 

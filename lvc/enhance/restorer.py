@@ -8,8 +8,9 @@ from torch import Tensor
 
 from lvc.enhance.adaptive import VALUE, Array, Planes, Views
 from lvc.enhance.levels import level_of_index
-from lvc.enhance.neighbours import aligned
+from lvc.enhance.neighbours import Neighbours
 from lvc.enhance.restore import STRIDE, RestoreNet, pack, unpack, unpack_proposals
+from lvc.enhance.seen import Window
 from lvc.types import Frame
 
 
@@ -55,24 +56,16 @@ class Restorer:
         self._net = None if net is None else net.to(memory_format=torch.channels_last)
         self._av1 = av1
         self._bfloat16 = fast_bfloat16() if bfloat16 is None else bfloat16
+        self._neighbours = Neighbours()
 
-    def __call__(self, frame: Frame, previous: Frame | None, following: Frame | None, indices: tuple[int, int, int],
-                 intra: bool) -> Views:
-        """What there is to see.
-
-        Args:
-            frame: as decoded. previous, following: likewise, of the same size; None where there is none.
-            indices: of the levels of the three; what is told of a missing frame does not matter.
-            intra: whether the frame is an intra frame.
-        """
-        level = level_of_index(indices[0])
-        threads = torch.get_num_threads()
-        before, after = (frame.planes if other is None else aligned(frame.planes, other.planes, level, threads)
-                         for other in (previous, following))
-        known = [indices[0], indices[0] if previous is None else indices[1],
-                 indices[0] if following is None else indices[2]]
-        proposals = None if self._net is None else self._propose(self._net, (frame.planes, before, after), known, intra)
-        return Views(frame.planes, before, after, indices[0], proposals)
+    def __call__(self, window: Window) -> Views:
+        """What there is to see of the frame in the middle. Frames are of one size."""
+        _, previous, now, following, _ = window
+        frame = now.frame.planes
+        before, after, *further = self._neighbours(window, torch.get_num_threads())
+        known = [now.index if other is None else other.index for other in (now, previous, following)]
+        proposals = None if self._net is None else self._propose(self._net, (frame, before, after), known, now.intra)
+        return Views(frame, before, after, now.index, proposals, (further[0], further[1]))
 
     @torch.inference_mode()
     def _propose(self, net: RestoreNet, frames: tuple[Planes, Planes, Planes], indices: list[int],

@@ -25,6 +25,7 @@ from lvc.enhance.adaptivefit import PooledPlane, normal_equations, relaxed, wort
 from lvc.enhance.levels import index_of_level
 from lvc.enhance.prior import FilterPrior, situation, spread_of
 from lvc.enhance.restorer import Restorer
+from lvc.enhance.seen import Seen, Windows
 from lvc.errors import LvcError
 from lvc.train.restoredata import DecodedStore, make_decoded
 from lvc.train.restoretask import BASES
@@ -55,12 +56,11 @@ def clip_planes(copy: DecodedStore, clip: int, frames: int, restorer: Restorer) 
     count = min(frames, len(decoded[0]))
     pictures = [Frame(*(np.ascontiguousarray(plane[t]) for plane in decoded), t) for t in range(count)]
     indices = [index_of_level(float(error) ** 0.5) for error in copy.errors(clip)[:count, 0]]
+    windows = Windows()
+    complete = [w for t, picture in enumerate(pictures) for w in windows.push(Seen(picture, indices[t], t == 0))]
     normals = []
-    for t, picture in enumerate(pictures):
-        before, after = (s if 0 <= s < count else None for s in (t - 1, t + 1))
-        views = restorer(picture, *(None if s is None else pictures[s] for s in (before, after)),
-                         (indices[t], *(indices[t if s is None else s] for s in (before, after))), t == 0)
-        normals.append(normal_equations(views, (original[0][t], original[1][t], original[2][t]), t))
+    for t, window in enumerate([*complete, *windows.flush()]):
+        normals.append(normal_equations(restorer(window), (original[0][t], original[1][t], original[2][t]), t))
     return [PooledPlane(normals, plane) for plane in range(3)], BITS_PER_SAMPLE * decoded[0][0].size * count
 
 

@@ -102,14 +102,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
                  values("levels"), values("errors"), values("kind"))
 
 
-def make_sample(frames: tuple[Planes, Planes, Planes], original: Planes, levels: tuple[float, float, float],
-                errors: tuple[float, float, float], kind: tuple[float, float]) -> Sample:
-    """A sample with the terms of its filters. The sides of the planes are multiples of 8."""
-    views = Views(*frames, index_of_level(levels[0]), None)
+def make_sample(frames: tuple[Planes, Planes, Planes], further: tuple[Planes, Planes], original: Planes,
+                levels: tuple[float, float, float], errors: tuple[float, float, float],
+                kind: tuple[float, float]) -> Sample:
+    """A sample with the terms of its filters. The sides of the planes are multiples of 8. ``further``: see Views."""
+    views = Views(*frames, index_of_level(levels[0]), None, further)
     features, targets = [], []
     for i, plane in enumerate(original):
         side = block_side(i)
-        features.append(views.features(i, np.arange(plane.size // side**2, dtype=np.int32)))
+        every = views.features(i, np.arange(plane.size // side**2, dtype=np.int32))
+        order = np.repeat(views.places(i)[views.orientations.ravel()], side**2, 0).T
+        features.append(np.take_along_axis(every, order, 0))
         difference = plane.astype(np.float32) - frames[0][i]
         targets.append(blocks_first(torch.from_numpy(difference)[None], side)[0].numpy())
     return Sample(frames, (features[0], features[1], features[2]), (targets[0], targets[1], targets[2]), levels, errors,
@@ -172,8 +175,10 @@ class Crops:
             spot = where if source == clip else self._place(copy, source, top, left)
             frames.append(aligned(frame, _cut(copy.planes(source), number, spot), level))
             levels.append(_level(copy, source, number))
+        further = [frame if not 0 <= number < info.n_frames else
+                   aligned(frame, _cut(copy.planes(clip), number, where), level) for number in (t - 2, t + 2)]
         if reverse:
-            frames[1:], levels[1:] = frames[:0:-1], levels[:0:-1]
+            frames[1:], levels[1:], further = frames[:0:-1], levels[:0:-1], further[::-1]
 
         def mirrored(planes: Planes) -> Planes:
             y, u, v = (np.ascontiguousarray(plane[flips]) for plane in planes)
@@ -181,6 +186,7 @@ class Crops:
 
         y, u, v = copy.errors(clip)[t].tolist()
         return make_sample((mirrored(frames[0]), mirrored(frames[1]), mirrored(frames[2])),
+                           (mirrored(further[0]), mirrored(further[1])),
                            mirrored(_cut(copy.store.planes(clip), t, where)), (levels[0], levels[1], levels[2]),
                            (y, u, v), (float(t == 0), float(copy.codec in AV1_CODECS)))
 

@@ -16,6 +16,7 @@ from lvc.enhance import adaptivefit
 from lvc.enhance.adaptive import Views
 from lvc.enhance.prior import FilterPrior, situation
 from lvc.enhance.restorer import Restorer
+from lvc.enhance.seen import Window
 from lvc.errors import CorruptStreamError, UsageError, WeightsError
 from lvc.types import EncodeOptions, Frame, PacketKind, VideoInfo
 from tests.codecs.coding import coded, decoded, drained, same
@@ -100,15 +101,14 @@ class Teller(Restorer):
 
     def __init__(self) -> None:
         super().__init__(None, False)
-        self.calls: list[tuple[int, int | None, int | None, bool]] = []
+        self.calls: list[tuple[int | None, ...]] = []
 
-    def __call__(self, frame: Frame, previous: Frame | None, following: Frame | None, indices: tuple[int, int, int],
-                 intra: bool) -> Views:
-        self.calls.append((frame.pts, previous.pts if previous else None, following.pts if following else None, intra))
-        return super().__call__(frame, previous, following, indices, intra)
+    def __call__(self, window: Window) -> Views:
+        self.calls.append((*(None if seen is None else seen.frame.pts for seen in window), window[2].intra))
+        return super().__call__(window)
 
 
-def told() -> tuple[Filtering, list[tuple[int, int | None, int | None, bool]]]:
+def told() -> tuple[Filtering, list[tuple[int | None, ...]]]:
     teller = Teller()
     return Filtering(teller, FilterPrior(), situation(False, False)), teller.calls
 
@@ -128,15 +128,16 @@ def test_neighbours_stay_within_the_group_of_pictures(base, textured_frames, inf
     filtering, calls = told()
     encoder, _ = told_encoder(info_of(frames), 3, base, filtering)
     packets = [p for frame in frames for p in encoder.push(frame)] + encoder.flush()
-    expected = [(0, None, 10, True), (10, 0, 20, False), (20, 10, None, False),
-                (30, None, 40, True), (40, 30, 50, False), (50, 40, None, False), (60, None, None, True)]
+    expected = [(None, None, 0, 10, 20, True), (None, 0, 10, 20, None, False), (0, 10, 20, None, None, False),
+                (None, None, 30, 40, 50, True), (None, 30, 40, 50, None, False), (30, 40, 50, None, None, False),
+                (None, None, 60, None, None, True)]
     assert calls == expected
     header = StreamHeader(CodecId.RESTORE, b"", info_of(frames), 3, encoder.codec_data)
     inner, plain = base_header(header)
     filtering, calls = told()
     result = drained(FilteredDecoder(inner.decoder(plain), filtering), packets)
     filtered_ones = {p.pts for p in packets if p.quality & FILTERED}
-    assert calls == [call for call in expected if call[0] in filtered_ones]
+    assert calls == [call for call in expected if call[2] in filtered_ones]
     assert filtered_ones
     assert [f.pts for f in result] == [f.pts for f in frames]
 

@@ -51,15 +51,15 @@ def make_views(seed: int, height: int, width: int, style: str = "noise", index: 
     rng = np.random.default_rng(seed)
     half = (height + 1) // 2, (width + 1) // 2
     shapes = ((height, width), half, half)
-    frame, before, after = (tuple(picture(rng, *shape, style) for shape in shapes) for _ in range(3))
+    frame, before, after, *further = (tuple(picture(rng, *shape, style) for shape in shapes) for _ in range(5))
     if style == "smooth":  # neighbours are like the frame
-        before, after = (tuple(np.clip(plane + rng.normal(0, 2, plane.shape), 0, 255).astype(np.uint8)
-                               for plane in frame) for _ in range(2))
+        before, after, *further = (tuple(np.clip(plane + rng.normal(0, 2, plane.shape), 0, 255).astype(np.uint8)
+                                         for plane in frame) for _ in range(4))
     reach = VALUE * (255 if style == "extreme" else 3)
     counts = LUMA_PROPOSALS, CHROMA_PROPOSALS, CHROMA_PROPOSALS
     proposals = tuple(rng.integers(-reach, reach + 1, (k, *shape)).astype(np.int16)
                       for k, shape in zip(counts, shapes, strict=True))
-    return Views(frame, before, after, index, proposals if network else None)
+    return Views(frame, before, after, index, proposals if network else None, tuple(further) if seed % 4 else None)
 
 
 def random_filter(seed: int, views: Views, plane: int, rows: int = 3,
@@ -76,8 +76,11 @@ def random_filter(seed: int, views: Views, plane: int, rows: int = 3,
 # -- the same in plain numpy ---------------------------------------------------------------------------------
 
 
-def reference_terms(views: Views, plane: int) -> Iterator[tuple[Array, Array | None, int, int]]:
-    """(values around a sample [places, h, w], what is subtracted, small limit, large limit), term by term."""
+def reference_terms(views: Views, plane: int, orientation: int = 0) -> Iterator[tuple[Array, Array | None, int, int]]:
+    """(values around a sample [places, h, w], what is subtracted, small limit, large limit), term by term.
+
+    A filter that is turned has its places turned.
+    """
     def scaled(samples: Array) -> Array:
         return VALUE * samples.astype(np.int64)
 
@@ -88,11 +91,18 @@ def reference_terms(views: Views, plane: int) -> Iterator[tuple[Array, Array | N
     level = level_of_index(views.index)
     luma = round(16 * 0.7 * level), round(16 * 2.0 * level)
     own = luma if plane == 0 else (round(16 * 0.7 * chroma_unit(level)), round(16 * 2.0 * chroma_unit(level)))
-    frame, before, after = (scaled(planes[plane]) for planes in (views.frame, views.before, views.after))
+    frame, *others = (scaled(planes[plane]) for planes in (
+        views.frame, views.before, views.after, *(views.further or (views.frame, views.frame))))
     cross = [(0, 1), (1, 0)]
     ring = [*cross, (1, 1), (1, -1)]
     diamond = [*ring, (0, 2), (2, 0)]
     square = [*diamond, (1, 2), (2, 1), (1, -2), (2, -1), (2, 2), (2, -2)]
+
+    def turned(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        mirrored = [(-dy, dx) if orientation & 2 else (dy, dx) for dy, dx in places]
+        return [(dx, dy) if orientation & 1 else (dy, dx) for dy, dx in mirrored]
+
+    cross, ring, diamond, square = turned(cross), turned(ring), turned(diamond), turned(square)
 
     def pairs(values: Array, places: list[tuple[int, int]], limits: tuple[int, int]) -> Iterator[Any]:
         for dy, dx in places:
@@ -100,9 +110,10 @@ def reference_terms(views: Views, plane: int) -> Iterator[tuple[Array, Array | N
 
     values_below = frame
     yield from pairs(frame, diamond if plane else square, own)
-    yield np.stack([before, after]), frame, *own
-    for dy, dx in cross:
-        yield np.stack([at(values, k * dy, k * dx) for values in (before, after) for k in (1, -1)]), frame, *own
+    for two in (others[:2], others[2:]):
+        yield np.stack(two), frame, *own
+        for dy, dx in cross:
+            yield np.stack([at(values, k * dy, k * dx) for values in two for k in (1, -1)]), frame, *own
     if plane:
         wide = np.pad(views.frame[0].astype(np.int64), [(0, side % 2) for side in views.frame[0].shape], "edge")
         values_below = 4 * (wide[::2, ::2] + wide[::2, 1::2] + wide[1::2, ::2] + wide[1::2, 1::2])
@@ -113,21 +124,43 @@ def reference_terms(views: Views, plane: int) -> Iterator[tuple[Array, Array | N
         yield proposal.astype(np.int64)[None], None, *own
 
 
-def reference_sums(views: Views, plane: int) -> Array:
+def reference_sums(views: Views, plane: int, orientation: int = 0) -> Array:
     """Terms, each in three ways: [n, h, w]."""
     sums = []
-    for values, below, small, large in reference_terms(views, plane):
+    for values, below, small, large in reference_terms(views, plane, orientation):
         differences = values if below is None else values - below
         sums += [differences.sum(0), differences.clip(-small, small).sum(0), differences.clip(-large, large).sum(0)]
     return np.stack(sums)
 
 
+def reference_orientations(views: Views) -> Array:
+    wide = np.pad(views.frame[0].astype(int), 1, "edge")
+    h, w = views.frame[0].shape
+    middle = wide[1:-1, 1:-1]
+
+    def bend(dy: int, dx: int) -> Array:
+        one, two = (wide[1 + k * dy : 1 + k * dy + h, 1 + k * dx : 1 + k * dx + w] for k in (1, -1))
+        return abs(2 * middle - one - two)
+
+    found = np.zeros([-(-side // 8) for side in (h, w)], np.uint8)
+    lines = [bend(0, 1), bend(1, 0), bend(1, 1), bend(1, -1)]
+    for y, x in np.ndindex(found.shape):
+        across, down, falling, rising = (line[8 * y : 8 * y + 8, 8 * x : 8 * x + 8].sum() for line in lines)
+        found[y, x] = (down > across) + 2 * (rising > falling)
+    return found
+
+
 def reference_filtered(views: Views, plane: int, classes: Array, coefficients: Array) -> Array:
     h, w = views.frame[plane].shape
     side = 4 if plane else 8
-    of_samples = np.repeat(np.repeat(classes, side, 0), side, 1)[:h, :w]
-    weights, sums = np.moveaxis(coefficients.astype(np.int64)[of_samples], -1, 0), reference_sums(views, plane)
-    total = (weights[:len(sums)] * sums).sum(0)
+
+    def of_samples(blocks: Array) -> Array:
+        return np.repeat(np.repeat(blocks, side, 0), side, 1)[:h, :w]
+
+    weights = np.moveaxis(coefficients.astype(np.int64)[of_samples(classes)], -1, 0)
+    sums = [reference_sums(views, plane, orientation) for orientation in range(4)]
+    totals = [(weights[:len(own)] * own).sum(0) for own in sums]
+    total = np.choose(of_samples(reference_orientations(views)), totals)
     return np.clip(views.frame[plane] + ((total + 2048) >> 12), 0, 255)
 
 
@@ -161,8 +194,9 @@ def test_filtered_is_what_numpy_gives(size, index, style, reach, network, seed):
         assert np.array_equal(found, reference_filtered(views, plane, classes, coefficients))
         planes, terms, side = views._filter(plane)
         used = coefficients[:, :WAYS * len(terms)].copy()
-        scalar = _filters.apply(views.frame[plane], planes, terms, classes, side, used, 1, plain=True)
-        assert np.array_equal(found, scalar)  # as on a machine without AVX2
+        fast, scalar = (_filters.apply(views.frame[plane], planes, terms, classes, side, used, 1, plain=plain)
+                        for plain in (False, True))
+        assert np.array_equal(fast, scalar)  # as on a machine without AVX2
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -242,7 +276,12 @@ def test_features_are_what_filters_add_up(size, style, index, seed):
         assert features.dtype == np.float32
         assert features.shape == (N_CHROMA if plane else N_LUMA, len(blocks) * side**2)
         classes, coefficients = random_filter(seed, views, plane, 1)
-        total = (coefficients[0].astype(float) @ (features.astype(float) * VALUE) + 2048) // 4096
+        own = coefficients[0].astype(float)[None, :]
+        weights = np.zeros((len(blocks), features.shape[0]))  # of features as they are, in each block
+        order = views.places(plane)[views.orientations.ravel()[blocks]]
+        np.put_along_axis(weights, order, np.broadcast_to(own, order.shape), 1)
+        by_block = features.astype(float).reshape(len(features), len(blocks), side**2) * VALUE
+        total = (np.einsum("bn,nbs->bs", weights, by_block) + 2048) // 4096
         filtered, frame = views.filtered(plane, classes, coefficients), views.frame[plane]
         for block, added in zip(blocks, total.reshape(-1, side, side), strict=True):
             where = tuple(slice(side * at, side * (at + 1)) for at in divmod(int(block), cols))
@@ -258,6 +297,39 @@ def test_features_are_what_filters_add_up(size, style, index, seed):
 def test_classes_are_what_numpy_gives(size, index, style, seed):
     views = make_views(seed, *size, style, index)
     assert np.array_equal(views.classes, reference_classes(views))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(st.integers(1, 50), st.integers(1, 90)) | st.sampled_from(SIZES), st.sampled_from(STYLES),
+       st.integers(0, 2**32))
+def test_orientations_are_what_numpy_gives(size, style, seed):
+    views = make_views(seed, *size, style)
+    assert np.array_equal(views.orientations, reference_orientations(views))
+
+
+def test_stripes_have_orientations():
+    y, x = np.indices((32, 32))
+    for angle, expected in ((x, 0), (y, 1)):
+        stripes = np.where(angle // 2 % 2, 200, 40).astype(np.uint8)
+        assert set(_filters.orient(stripes)[1:-1, 1:-1].ravel() & 1) == {expected}
+    for angle, expected in ((x + y, 0), (x - y, 2)):
+        stripes = np.where(angle // 2 % 2, 200, 40).astype(np.uint8)
+        assert set(_filters.orient(stripes)[1:-1, 1:-1].ravel() & 2) == {expected}
+
+
+def test_a_turned_picture_is_filtered_alike():
+    """Except at blocks that change as much one way as the other."""
+    views = make_views(9, 64, 64, network=False)
+    classes = np.zeros((8, 8), np.uint8)
+    _, coefficients = random_filter(5, views, 0, 1, 20)
+
+    def flipped(planes: Any) -> Any:
+        return tuple(np.ascontiguousarray(plane[::-1].T) for plane in planes)
+
+    other = Views(flipped(views.frame), flipped(views.before), flipped(views.after), views.index, None,
+                  tuple(flipped(planes) for planes in views.further))
+    found = other.filtered(0, classes, coefficients)
+    assert np.mean(found == flipped([views.filtered(0, classes, coefficients)])[0]) > 0.95
 
 
 def test_every_class_and_the_limits_themselves():

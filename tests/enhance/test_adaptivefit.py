@@ -179,7 +179,7 @@ def test_frames_that_would_lose_are_left_alone():
     """One frame of many is not like the others: their filter is not for it."""
     group = make_group(6, 5, noise=5.0, blur=0.3)
     views, goals = make_group(7, 1, noise=0.5, blur=0.1)[0]
-    others = make_group(7, 1, noise=15.0, blur=0.1)[0][0]
+    others = make_group(7, 1, noise=30.0, blur=0.1)[0][0]
     group[2] = Views(views.frame, others.before, others.after, views.index, views.proposals), goals
     coefficients, wanted = fit(equations(group), 3e3, PRIOR, 0)
     real = gains(group, coefficients) @ PLANE_WEIGHTS
@@ -228,6 +228,8 @@ def test_normal_equations_are_those_of_all_whole_blocks():
         cols = views.classes.shape[1]
         features = views.features(plane, np.array([row * cols + col for row, col in blocks], np.int32)).astype(float)
         features = features.reshape(len(features), len(blocks), -1)
+        turned = [views.places(plane)[views.orientations[place]] for place in blocks]
+        features = np.stack([features[order, i] for i, order in enumerate(turned)], 1)
         target = goals[plane].astype(float) - views.frame[plane]
         tiles = np.array([target[side * row : side * (row + 1), side * col : side * (col + 1)] for row, col in blocks])
         energy = 0.0

@@ -184,7 +184,7 @@ def random_views(seed: int) -> Views:
 def test_values_are_limited():
     prior = FilterPrior()
     prior.chroma_mean[2, 1] = 1000
-    own = Quantized(1, 3, np.tile(np.array([-2046, -100, 0, 1, 2, 2046], np.int16), (3, N_CHROMA // 6)))
+    own = Quantized(1, 3, np.tile(np.resize(np.array([-2046, -100, 0, 1, 2, 2046], np.int16), N_CHROMA), (3, 1)))
     values = own.values(prior, 2, 2)
     assert values.dtype == np.int16
     assert values[:, :6].tolist() == [[-1023, 1000 - 1600, 1000, 1016, 1023, 1023]] * 3

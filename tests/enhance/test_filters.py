@@ -36,7 +36,8 @@ PLANES = [([PLANE, PLANE.astype(np.float32)], "contiguous arrays of uint8 or int
           ([PLANE, PLANE[None]], "two-dimensional"), ([PLANE, PLANE[0].astype(np.int16)], "two-dimensional"),
           ([PLANE[:0]], "two-dimensional"), ([np.zeros((65537, 1), np.int16)], "1 to 65536 rows")]
 
-TERMS = [([TERM] * 21, "too many terms"), *(([(*change, [(0, 0, 0)])], "term is out of range") for change in (
+TERMS = [([TERM] * 33, "too many terms"), ([(0, 8, 16, [(0, 0, 1)] * 4)] * 20 + [TERM], "too many places"),
+         *(([(*change, [(0, 0, 0)])], "term is out of range") for change in (
     (-2, 8, 16), (2, 8, 16), (0, -1, 16), (0, 4081, 16), (0, 8, -1), (0, 8, 4081))),
     ([(0, 8, 16, [])], "term is out of range"), ([(0, 8, 16, [(0, 0, 0)] * 5)], "term is out of range"),
     *(([TERM, (0, 8, 16, [(0, 0, 0), place])], "place is out of range") for place in (
@@ -105,17 +106,37 @@ def test_classes_that_cannot_be(changes, message):
     lambda plane: _filters.apply(**arguments(classes=np.zeros((2, 3), np.int64))),
     lambda plane: _filters.apply(**arguments(coefficients=np.zeros((1, WAYS), np.int32))),
     lambda plane: _filters.features([PLANE, PLANE], [TERM], np.array([0], np.int64), 8),
-    lambda plane: _filters.classify(PLANE, plane, PLANE, [5, 9], [5, 9]), lambda plane: _filters.halve(plane)])
+    lambda plane: _filters.classify(PLANE, plane, PLANE, [5, 9], [5, 9]), lambda plane: _filters.halve(plane),
+    lambda plane: _filters.orient(plane)])
 def test_other_types_are_not_converted(call: Callable[[Array], Any]):
     for plane in (PLANE.astype(np.int16), np.zeros((16, 40), np.uint8)[:, ::2]):
         with pytest.raises(TypeError, match="incompatible function arguments"):
             call(plane)
 
 
+FIELD = np.zeros((2, 2, 3), np.int16)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"reference": PLANE[:8]}, "two sizes"), ({"current": PLANE[0]}, "two-dimensional"), ({"fields": []}, "no fields"),
+    *(({"fields": [FIELD, field]}, message) for field, message in (
+        (FIELD[:1], "does not fit"), (FIELD[:, :1].copy(), "does not fit"), (FIELD[0], "does not fit"),
+        (FIELD.astype(np.int32), "contiguous arrays of int16"), (FIELD[:, :, ::-1], "contiguous arrays of int16"))),
+    ({"reach": -1}, "reach is out of range"), ({"reach": 17}, "reach is out of range"),
+    ({"steps": [2, 0]}, "step is out of range"), ({"steps": [65]}, "step is out of range"),
+    ({"threads": 0}, "threads must be")])
+def test_vectors_that_cannot_be_refined(changes, message):
+    given = {"current": PLANE, "reference": PLANE, "fields": [FIELD], "reach": 1, "steps": [1], "threads": 1}
+    assert np.array_equal(_filters.refine(**given), FIELD)
+    with pytest.raises(ValueError, match=message):
+        _filters.refine(**given | changes)
+
+
 @pytest.mark.parametrize("plane", [PLANE[0], PLANE[:0], PLANE[None], np.zeros((65537, 1), np.uint8)])
-def test_planes_that_cannot_be_halved(plane):
-    with pytest.raises(ValueError, match="two-dimensional"):
-        _filters.halve(plane)
+def test_planes_that_cannot_be_halved_or_oriented(plane):
+    for call in (_filters.halve, _filters.orient):
+        with pytest.raises(ValueError, match="two-dimensional"):
+            call(plane)
 
 
 @pytest.mark.slow

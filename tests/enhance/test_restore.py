@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
 from lvc.enhance.adaptive import CHROMA_PROPOSALS, COEFFICIENT, LUMA_PROPOSALS, N_CHROMA, N_LUMA, WAYS, chroma_unit
 from lvc.enhance.levels import LEVELS, index_of_level, level_of_index
-from lvc.enhance.neighbours import aligned
+from lvc.enhance.neighbours import Neighbours, aligned
 from lvc.enhance.restore import (
     CHANNELS,
     PROPOSED,
@@ -22,6 +24,7 @@ from lvc.enhance.restore import (
     unpack_proposals,
 )
 from lvc.enhance.restorer import Restorer, pack_frame, unpack_frame
+from lvc.enhance.seen import Seen, Window
 from lvc.types import Frame
 
 
@@ -146,6 +149,14 @@ def random_frames(width: int, height: int) -> list[Frame]:
     return frames
 
 
+def window_of(frames: Sequence[Frame | None], indices: Sequence[int], intra: bool = False) -> Window:
+    """Of three or five frames; the middle one is the current."""
+    wide = len(frames) == 3
+    seen = [None if frame is None else Seen(frame, index, intra) for frame, index in zip(frames, indices, strict=True)]
+    first, second, now, third, fourth = [None, *seen, None] if wide else seen
+    return first, second, now, third, fourth
+
+
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_packed_frames_of_any_size(width, height):
     frame = random_frames(width, height)[1]
@@ -161,7 +172,7 @@ def test_packed_frames_of_any_size(width, height):
 def test_frames_of_any_size(width, height):
     """Views of them have whole planes, that filters take."""
     frames = random_frames(width, height)
-    views = Restorer(active_net(), True)(frames[1], frames[0], frames[2], (5, 6, 4), False)
+    views = Restorer(active_net(), True)(window_of(frames, (6, 5, 4)))
     assert views.index == 5
     assert views.proposals is not None
     counts = LUMA_PROPOSALS, CHROMA_PROPOSALS, CHROMA_PROPOSALS
@@ -180,7 +191,7 @@ def test_frames_of_any_size(width, height):
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_without_a_network_there_are_no_proposals(width, height):
     frames = random_frames(width, height)
-    views, same = (Restorer(net, True)(frames[1], frames[0], frames[2], (5, 6, 4), False)
+    views, same = (Restorer(net, True)(window_of(frames, (6, 5, 4)))
                    for net in (None, active_net()))
     assert views.proposals is None
     assert views.index == same.index
@@ -189,14 +200,15 @@ def test_without_a_network_there_are_no_proposals(width, height):
 
 
 def test_views_have_aligned_neighbours_and_what_the_network_proposes(textured_frames):
-    frames, net = textured_frames(3, 64, 48), active_net()
-    views = Restorer(net, True, bfloat16=False)(frames[1], frames[0], frames[2], (5, 6, 4), True)
-    around = [aligned(frames[1].planes, frames[i].planes, level_of_index(5)) for i in (0, 2)]
-    for planes, expected in zip((views.before, views.after), around, strict=True):
+    frames, net = textured_frames(5, 64, 48), active_net()
+    window = window_of(frames, (9, 6, 5, 4, 9), True)
+    views = Restorer(net, True, bfloat16=False)(window)
+    around = Neighbours()(window)
+    for planes, expected in zip((views.before, views.after, *views.further), around, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(planes, expected, strict=True))
     levels = torch.tensor([[level_of_index(index) for index in (5, 6, 4)]])
     with torch.no_grad():
-        packed = net(*(pack_frame(p) for p in (frames[1].planes, *around)), levels, torch.tensor([[1.0, 1.0]]))
+        packed = net(*(pack_frame(p) for p in (frames[2].planes, *around[:2])), levels, torch.tensor([[1.0, 1.0]]))
     for found, expected in zip(views.proposals, unpack_proposals(packed), strict=True):
         assert np.abs(expected).max() > 0.5
         assert np.allclose(found / 16, expected[0], atol=1 / 32 + 1e-4)
@@ -207,19 +219,20 @@ def test_proposals_are_limited(textured_frames):
     net = active_net()
     with torch.no_grad():
         net.end.bias.copy_(torch.where(torch.arange(PROPOSED) % 2 == 0, 1e9, -1e9))
-    for plane in Restorer(net, True)(frame, None, None, (3, 3, 3), True).proposals:
+    for plane in Restorer(net, True)(window_of((None, frame, None), (3, 3, 3), True)).proposals:
         assert set(np.unique(plane)) == {-4080, 4080}
 
 
 def test_missing_neighbours_are_the_frame_itself(textured_frames):
     frame, other = textured_frames(2, 64, 48)
     restorer = Restorer(active_net(), False, bfloat16=False)
-    alone = restorer(frame, None, None, (3, 9, 9), True)
-    twice = restorer(frame, frame, frame, (3, 3, 3), True)
-    beside = restorer(frame, other, None, (3, 3, 3), True)
+    alone = restorer(window_of((None, frame, None), (9, 3, 9), True))
+    twice = restorer(window_of((frame, frame, frame), (3, 3, 3), True))
+    beside = restorer(window_of((other, frame, None), (3, 3, 3), True))
     for plane in range(3):
         assert np.array_equal(alone.before[plane], frame.planes[plane])
         assert np.array_equal(alone.after[plane], frame.planes[plane])
+        assert all(np.array_equal(planes[plane], frame.planes[plane]) for planes in alone.further)
         assert np.array_equal(alone.proposals[plane], twice.proposals[plane])
         assert np.array_equal(beside.after[plane], frame.planes[plane])
         assert not np.array_equal(beside.before[plane], frame.planes[plane])
@@ -228,7 +241,7 @@ def test_missing_neighbours_are_the_frame_itself(textured_frames):
 
 def test_bfloat16_differs_by_rounding_only(textured_frames):
     frames = textured_frames(3, 64, 48)
-    half, whole = (Restorer(active_net(), True, bfloat16=b)(frames[1], frames[0], frames[2], (9, 9, 9), False)
+    half, whole = (Restorer(active_net(), True, bfloat16=b)(window_of(frames, (9, 9, 9)))
                    for b in (True, False))
     for a, b in zip(half.proposals, whole.proposals, strict=True):
         difference = np.abs(a.astype(int) - b)

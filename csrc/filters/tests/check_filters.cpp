@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../filter.h"
+#include "../vectors.h"
 
 namespace filters = lvc::filters;
 
@@ -49,12 +50,17 @@ void check(Random& random, int round) {
   const int rows = (height + side - 1) / side, cols = (width + side - 1) / side;
   const std::vector<uint8_t> samples = values<uint8_t>(random, count, 0, 255);
   const std::vector<uint8_t> other = values<uint8_t>(random, count, 0, 255);
-  std::vector<filters::Plane> planes;
-  planes.emplace_back(samples.data(), width, height);
-  planes.emplace_back(other.data(), width, height);
-  planes.emplace_back(values<int16_t>(random, count, -32768, 32767).data(), width, height);
+  const std::vector<int16_t> proposal = values<int16_t>(random, count, -32768, 32767);
+  const std::vector<filters::Source> planes = {{samples.data(), nullptr, width, height},
+                                               {other.data(), nullptr, width, height},
+                                               {nullptr, proposal.data(), width, height}};
   std::vector<filters::Term> terms;
-  for (int i = uniform(random, 1, filters::kMaxTerms); i > 0; --i) terms.push_back(random_term(random, 3));
+  size_t places = 0;
+  for (int i = uniform(random, 1, filters::kMaxTerms); i > 0; --i) {
+    filters::Term term = random_term(random, 3);
+    if ((places += term.places.size()) > filters::kAllPlaces) break;
+    terms.push_back(std::move(term));
+  }
 
   constexpr int kClasses = 3;
   const int ways = static_cast<int>(terms.size()) * filters::kWays;
@@ -89,6 +95,20 @@ void check(Random& random, int round) {
   std::vector<uint8_t> found(static_cast<size_t>((height + 7) / 8 * ((width + 7) / 8)));
   filters::classify(samples.data(), other.data(), one.data(), width, height, activity, change, found.data());
   if (*std::max_element(found.begin(), found.end()) > 8) fail("classes", round);
+  filters::orient(samples.data(), width, height, found.data());
+  if (*std::max_element(found.begin(), found.end()) > 3) fail("orientations", round);
+
+  const int fields = 2 * static_cast<int>(found.size());
+  const std::vector<int16_t> first = values<int16_t>(random, fields, -32768, 32767);
+  const std::vector<int16_t> second = values<int16_t>(random, fields, -40, 40);
+  std::vector<int16_t> alone(first.size()), together(first.size());
+  const std::vector<int> steps = {uniform(random, 1, 64), 1};
+  const int far = uniform(random, 0, 16);
+  filters::refine(samples.data(), other.data(), width, height, {first.data(), second.data()}, far, steps, 1,
+                  alone.data());
+  filters::refine(samples.data(), other.data(), width, height, {first.data(), second.data()}, far, steps, 3,
+                  together.data());
+  if (alone != together) fail("threads differ in vectors", round);
   std::vector<int16_t> half(static_cast<size_t>((height + 1) / 2 * ((width + 1) / 2)));
   filters::halve(samples.data(), width, height, half.data());
   if (*std::max_element(half.begin(), half.end()) > filters::kMaxValue) fail("halves", round);
