@@ -29,7 +29,7 @@ from lvc.enhance.coefficients import Coefficients
 from lvc.enhance.levels import LEVELS, index_of_level
 from lvc.enhance.prior import FilterPrior
 from lvc.enhance.restorer import Restorer
-from lvc.enhance.seen import REACH, Seen, Window, Windows
+from lvc.enhance.seen import Seen, Window, Windows
 from lvc.errors import CorruptStreamError
 from lvc.types import Frame, Packet, PacketKind
 
@@ -126,7 +126,7 @@ class FilteredEncoder:
 
     def _judge(self, windows: Sequence[Window]) -> None:
         for window in windows:
-            seen = window[REACH]
+            _, _, seen, _, _ = window
             if seen.intra or len(self._group) == GROUP:
                 self._close()
             source, normal = self._sources.pop(seen.frame.pts), None
@@ -210,7 +210,7 @@ class FilteredDecoder:
     def _filter(self, windows: Sequence[Window]) -> list[Frame]:
         frames, own = [], self._filtering
         for window in windows:
-            seen = window[REACH]
+            _, _, seen, _, _ = window
             frame = seen.frame
             quality, coefficients = self._wanted.pop(frame.pts)
             if seen.intra:

@@ -135,7 +135,7 @@ class Views:
         used = np.empty((len(coefficients), ORIENTATIONS, count), np.int16)
         for orientation, places in enumerate(_places(len(terms), plane > 0)):
             used[:, orientation, places] = coefficients[:, :count]
-        rows = ORIENTATIONS * classes + self.orientations
+        rows = (ORIENTATIONS * classes + self.orientations).astype(np.uint8)
         return _filters.apply(self.frame[plane], planes, terms, rows, side, used.reshape(-1, count), threads)
 
     def _filter(self, plane: int) -> tuple[list[Array], list[Term], int]:

@@ -60,14 +60,16 @@ class Neighbours:
         second, first, now, third, fourth = window
         jobs: list[tuple[Planes, Field] | None] = [None] * 4
         if first is not None:
-            jobs[0] = first.frame.planes, self._back(now, first, threads)
+            near = self._back(now, first, threads)
+            jobs[0] = first.frame.planes, near
             if second is not None:
-                far = chain(jobs[0][1], self._back(first, second, threads))
+                far = chain(near, self._back(first, second, threads))
                 jobs[2] = second.frame.planes, _finer(now.frame.y, second.frame.y, [far], threads)
         if third is not None:
-            jobs[1] = third.frame.planes, self._ahead(now, third, threads)
+            near = self._ahead(now, third, threads)
+            jobs[1] = third.frame.planes, near
             if fourth is not None:
-                far = chain(jobs[1][1], self._ahead(third, fourth, threads))
+                far = chain(near, self._ahead(third, fourth, threads))
                 jobs[3] = fourth.frame.planes, _finer(now.frame.y, fourth.frame.y, [far], threads)
 
         def predicted(job: tuple[Planes, Field] | None) -> Planes:
