@@ -52,7 +52,8 @@ PYBIND11_MODULE(_hevc, m) {
       .def(py::init(&state_of), py::arg("chance"), py::arg("count"), py::arg("weights"));
   py::class_<hevc::Side>(m, "Side", py::module_local())
       .def(py::init([](const hevc::State& state, int count_limit, int weight_rate, size_t most_samples) {
-             if (count_limit < 1 || count_limit > hevc::kMaxCount || weight_rate < 0 || weight_rate > 1024)
+             if (count_limit < hevc::kLeastCountLimit || count_limit > hevc::kMaxCount || weight_rate < 0 ||
+                 weight_rate > 1024)
                throw std::invalid_argument("a rate is out of range");
              return std::make_unique<hevc::Side>(state, count_limit, weight_rate, most_samples);
            }),

@@ -57,7 +57,6 @@ enum Field : int {
   kAcrossSlices,
   kEntryPoints,
   kOffsetBits,
-  kFields,
 };
 
 void require(bool condition, const char* why) {
@@ -129,8 +128,7 @@ int HeaderBits::bit(int field, uint32_t node) {
 
 uint32_t HeaderBits::u(int field, int n) {
   uint32_t value = 0;
-  for (int i = 0; i < n; ++i)
-    value = value << 1 | static_cast<uint32_t>(bit(field, (1u << i) | (value & ((1u << i) - 1))));
+  for (int i = 0; i < n; ++i) value = value << 1 | static_cast<uint32_t>(bit(field, 1u << i | value));
   history_.fields[field] = static_cast<int>(value);
   return value;
 }

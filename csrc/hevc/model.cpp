@@ -5,7 +5,7 @@
 // Compiled for AVX2, too, and chosen when the extension is loaded. Integers: the result is the same.
 #ifdef LVC_HEVC_PLAIN
 #define LVC_HEVC_CLONES
-#elif defined(__GNUC__) && defined(__x86_64__) && defined(__linux__) && !defined(__clang__)
+#elif defined(__GNUC__) && defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
 #define LVC_HEVC_CLONES __attribute__((target_clones("avx2", "default")))
 #else
 #define LVC_HEVC_CLONES
@@ -16,7 +16,7 @@ namespace lvc::hevc {
 namespace {
 
 constexpr int kMaxOdds = 3071;
-constexpr size_t kMaxZeros = 16;
+constexpr size_t kMaxZeros = 16;  // that are read beyond the end of packed data
 constexpr int kWeightShift = 5;
 
 // 65536 / (1 + exp(-x)) for x from -12 to 12 in halves.
@@ -92,8 +92,7 @@ LVC_HEVC_CLONES void Model::learn(const Query& query, int bin) {
     const int32_t chance = static_cast<int32_t>(slot >> 10);  // 22 bits
     const int32_t goal = bin ? (1 << 22) - 1 : 0;
     const int32_t moved = chance + ((goal - chance) >> 3) * kTables.rate[count] / 512;
-    slot = static_cast<uint32_t>(moved) << 10 | (slot & 0x300) |
-           (count < static_cast<uint32_t>(count_limit_) ? count + 1 : count);
+    slot = static_cast<uint32_t>(moved) << 10 | (count < static_cast<uint32_t>(count_limit_) ? count + 1 : count);
   }
 }
 
@@ -111,7 +110,8 @@ void ArithmeticEncoder::code(int bin, int chance) {
   }
 }
 
-// The decoder reads zeros beyond the end: so a number of as few bytes as will do is written, without its last zeros.
+// The decoder reads zeros beyond the end: so a number of as few bytes as will do is written, without its last zeros, of
+// which there may be kMaxZeros.
 Bytes ArithmeticEncoder::finish() {
   for (int bytes = 0; bytes <= 4; ++bytes) {
     const uint64_t unit = uint64_t{1} << (32 - 8 * bytes);

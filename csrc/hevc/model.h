@@ -20,11 +20,12 @@ constexpr int kInputs = 16;        // most contexts of a bin
 constexpr int kSets = 3;           // of weights that are mixed with
 constexpr int kSetSize = 1 << 12;  // choices of weights in each
 constexpr int kMaxCount = 255;
+constexpr int kLeastCountLimit = 3;  // below, slots move too far
 constexpr int kMaxWeight = 1 << 20;
 
 // What is learned.
 struct State {
-  std::vector<uint32_t> slots;   // probability of a one in the upper 24 bits, how often it was seen in the lower 8
+  std::vector<uint32_t> slots;   // probability of a one in the upper 22 bits, how often it was seen in the lower 8
   std::vector<int32_t> weights;  // [kSets][kSetSize][kInputs], in 1 / 65536
 
   State();
@@ -40,7 +41,8 @@ struct Query {
 
 class Model {
  public:
-  // count_limit: up to which slots adapt more and more slowly, 1..kMaxCount. weight_rate: of the weights.
+  // count_limit: up to which slots adapt more and more slowly, kLeastCountLimit..kMaxCount. weight_rate: of the
+  // weights.
   Model(const State& state, int count_limit, int weight_rate)
       : state_(state), count_limit_(count_limit), weight_rate_(weight_rate) {}
 

@@ -3,14 +3,18 @@
 #include <algorithm>
 #include <cstdlib>
 #include <optional>
+#include <utility>
 
 namespace lvc::hevc {
 
 namespace {
 
 constexpr int kHeaderBytes = 2;
+constexpr int kSpsUnit = 33, kPpsUnit = 34;
 constexpr size_t kPictures = 4;  // that are remembered
 constexpr uint32_t kMaxUnits = 32;
+constexpr size_t kMaxUnitBytes = 1 << 14;  // of units that are not slices
+constexpr int kMaxPoc = 1 << 28;
 
 struct Units {
   std::vector<std::pair<size_t, size_t>> spans;  // begin and end of each unit
@@ -62,7 +66,7 @@ Bytes Side::pack(const uint8_t* data, size_t size) {
     Bytes raw(data + begin, data + begin + kHeaderBytes);
     const Bytes payload = unescape(data + begin + kHeaderBytes, end - begin - kHeaderBytes);
     raw.insert(raw.end(), payload.begin(), payload.end());
-    slices += unit(bins, &raw, nullptr, 0);
+    slices += unit(bins, &raw, nullptr);
     if (slices > 1) throw Unsupported("slices of pictures");
   }
   bins.plain(kUnitByte, 1, 0, {});
@@ -85,7 +89,7 @@ Bytes Side::unpack(const uint8_t* data, size_t size, size_t most) {
       if (i == kMaxUnits) throw Corrupt("too many units");
       const bool longer = bins.plain(kUnitByte, 2, 0, {std::min(i, 7u)});
       Bytes raw;
-      slices += unit(bins, nullptr, &raw, most);
+      slices += unit(bins, nullptr, &raw);
       if (slices > 1) throw Corrupt("slices of pictures");
       const Bytes escaped = escape(Bytes(raw.begin() + kHeaderBytes, raw.end()));
       if (out.size() + escaped.size() > most) throw Corrupt("packed data are of more than a packet may hold");
@@ -112,7 +116,7 @@ int Side::byte(Bins& bins, int value, uint32_t place, uint32_t before, uint32_t 
 }
 
 // A unit: its header, and behind that a slice, or bytes.
-bool Side::unit(Bins& bins, const Bytes* payload, Bytes* out, size_t most) {
+bool Side::unit(Bins& bins, const Bytes* payload, Bytes* out) {
   const auto take = [&](size_t i, uint32_t before, uint32_t type) {
     const int value = byte(bins, payload ? (*payload)[i] : 0, static_cast<uint32_t>(i), before, type);
     if (out) out->push_back(static_cast<uint8_t>(value));
@@ -134,10 +138,11 @@ bool Side::unit(Bins& bins, const Bytes* payload, Bytes* out, size_t most) {
         bins.plain(kUnitByte, 3, payload && i < payload->size(),
                    {static_cast<uint32_t>(std::min<size_t>(i, 1023)) << 6 | static_cast<uint32_t>(type), before & 255});
     if (!more) break;
-    if (out && out->size() > most) throw Corrupt("packed data are of more than a packet may hold");
+    if (i >= kMaxUnitBytes) throw Unsupported("a unit is too long");
     before = before << 8 | take(i, before, static_cast<uint32_t>(type));
   }
   if (i <= kHeaderBytes) throw Unsupported("a unit is too short");
+  if (type != kSpsUnit && type != kPpsUnit) return false;
   const Bytes& all = payload ? *payload : *out;
   try {
     history_.parameters.take(type, Bytes(all.begin() + kHeaderBytes, all.end()));
@@ -177,14 +182,14 @@ void Side::slice(Bins& bins, int unit_type, bool referred, bool lowest, const By
     if (poc - history_.last_poc > period / 2) poc -= period;
     if (history_.last_poc - poc >= period / 2) poc += period;
   }
-  if (referred && lowest) history_.last_poc = poc;
-  const int side = 1 << sps->log2_ctb;
-  auto picture = std::make_shared<Picture>(sps->width, sps->height, (sps->width + side - 1) / side,
-                                           (sps->height + side - 1) / side);
+  if (std::abs(poc) > kMaxPoc) throw Unsupported("number of a picture");
+  const bool leading = unit_type >= 6 && unit_type <= 9;
+  if (referred && lowest && !leading) history_.last_poc = poc;
+  auto picture = std::make_shared<Picture>(sps->width, sps->height, sps->log2_ctb);
   picture->poc = poc;
   const Picture* near = nullptr;
   for (const auto& other : history_.pictures)
-    if (other->columns == picture->columns && other->rows == picture->rows &&
+    if (other->columns == picture->columns && other->rows == picture->rows && other->log2_ctb == picture->log2_ctb &&
         (!near || std::abs(other->poc - poc) + 8 * other->intra < std::abs(near->poc - poc) + 8 * near->intra))
       near = other.get();
   picture->intra = header.type == kI;

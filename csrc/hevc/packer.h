@@ -32,7 +32,7 @@ class Side {
 
  private:
   // Returns whether it was a slice.
-  bool unit(Bins& bins, const Bytes* payload, Bytes* out, size_t most);
+  bool unit(Bins& bins, const Bytes* payload, Bytes* out);
   // referred: by other pictures; lowest: of temporal layers.
   void slice(Bins& bins, int unit_type, bool referred, bool lowest, const Bytes* payload, Bytes* out);
   int byte(Bins& bins, int value, uint32_t place, uint32_t before, uint32_t type);

@@ -34,7 +34,7 @@ struct Pps {
 // Those that have come so far, by their numbers.
 class Parameters {
  public:
-  // Takes a unit's payload of type 33 (SPS) or 34 (PPS). Raises Unsupported; the set is then not known.
+  // Takes a unit's payload of type 33 (SPS) or 34 (PPS). Raises Unsupported; a former set of that number stays.
   void take(int unit_type, const Bytes& payload);
   const Sps& sps(int number) const;
   const Pps& pps(int number) const;

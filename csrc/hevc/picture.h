@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 namespace lvc::hevc {
@@ -32,11 +31,12 @@ struct Sao {
 };
 
 struct Picture {
-  Picture(int width, int height, int ctb_columns, int ctb_rows)
+  Picture(int width, int height, int log2_of_ctb)
       : columns((width + 3) / 4),
         rows((height + 3) / 4),
+        log2_ctb(log2_of_ctb),
         units(static_cast<size_t>(columns) * rows),
-        sao(static_cast<size_t>(ctb_columns) * ctb_rows) {}
+        sao(static_cast<size_t>(((width - 1) >> log2_ctb) + 1) * (((height - 1) >> log2_ctb) + 1)) {}
 
   // Coordinates in luma samples; a unit of kind kOutside beyond the picture.
   const Unit& at(int x, int y) const {
@@ -52,7 +52,7 @@ struct Picture {
       for (int u = x >> 2; u < right; ++u) change(units[static_cast<size_t>(v) * columns + u]);
   }
 
-  int columns, rows;
+  int columns, rows, log2_ctb;
   int poc = 0;
   bool intra = false;
   std::vector<Unit> units;

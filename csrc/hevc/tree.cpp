@@ -6,7 +6,7 @@ namespace lvc::hevc {
 
 namespace {
 
-// Deepest coding block and what kinds there are in a square of a picture, as 4 bits.
+// Of a square of a picture: its deepest coding block, what kinds there are, as 4 bits, and the most coefficients.
 struct Area {
   int depth = 0, kinds = 0, energy = 0;
 };

@@ -51,12 +51,13 @@ def extract_base(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> Ex
         UsageError: ``src`` is of a learned codec, or ``dst`` of another kind.
         VideoError: a file cannot be read or written.
         BitstreamError: ``src`` is damaged: a file that others are to play must be whole.
+        WeightsError: ``src`` is packed with weights that this version of lvc does not have.
     """
     source, target = Path(src), Path(dst)
     container = _FORMATS.get(target.suffix.lower())
     if container is None:
         raise UsageError(f"{target}: the base stream goes into .mp4 or .mkv")
-    stamps = [packet.pts for packet in _packets(source)[2]]
+    stamps = [packet.pts for packet in _packets(source, packed=True)[2]]
     shift = _delay(stamps)
     codec, header, packets = _packets(source)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
@@ -89,8 +90,8 @@ def _base(header: StreamHeader) -> tuple[Codec, StreamHeader]:
     raise UsageError("the stream is of a learned codec: no standard stream is in it")
 
 
-def _packets(path: Path) -> tuple[str, StreamHeader, Any]:
-    """Name of the codec of the standard stream, its header, and an iterator of its packets."""
+def _packets(path: Path, *, packed: bool = False) -> tuple[str, StreamHeader, Any]:
+    """Name of the codec of the standard stream, its header, and an iterator of its packets, unpacked or not."""
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed by the generator
     except OSError as error:
@@ -99,7 +100,7 @@ def _packets(path: Path) -> tuple[str, StreamHeader, Any]:
         reader = StreamReader(file, strict=True)
         header = reader.header
         base, inner = _base(header)
-        unwrap = base.unwrap(inner) if isinstance(base, PackedCodec) else None
+        unwrap = base.unwrap(inner) if isinstance(base, PackedCodec) and not packed else None
     except BaseException:
         file.close()
         raise

@@ -87,7 +87,7 @@ class Unpacker:
 
     def __init__(self, video: VideoInfo) -> None:
         self._side = _side(video)
-        self._most = 8 * (video.width + _MARGIN) * (video.height + _MARGIN)
+        self._most = 4 * (video.width + _MARGIN) * (video.height + _MARGIN)
         self._started = False
 
     def __call__(self, packet: Packet) -> Packet:

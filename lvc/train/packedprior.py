@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from lvc.codecs import open_codec
-from lvc.codecs.packed import COUNT_LIMIT, WEIGHT_RATE, WEIGHT_UNIT, Side, State, trained
+from lvc.codecs.packed import COUNT_LIMIT, WEIGHT_RATE, WEIGHT_UNIT, Side, State, UnsupportedError, trained
 from lvc.errors import LvcError
 from lvc.types import EncodeOptions
 from lvc.video import open_video
@@ -94,7 +94,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs = tqdm(choose_jobs(paths, args.seed), unit="video")
     try:
         for job in jobs:
-            sizes = learn(side, list(access_units(job)))
+            try:
+                sizes = learn(side, list(access_units(job)))
+            except UnsupportedError as error:
+                print(f"packedprior: {job.path} is left out: {error}", file=sys.stderr)
+                continue
             before, after = before + sizes[0], after + sizes[1]
             jobs.set_postfix_str(f"{after / before - 1:+.2%}")
     except LvcError as error:

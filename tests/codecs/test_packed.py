@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lvc import _hevc
+from lvc._hevc import Side, State, UnsupportedError
 from lvc.api import decode, encode, open_stream
 from lvc.codecs import open_codec
 from lvc.codecs.extract import extract_base
@@ -63,7 +63,9 @@ SETTINGS = [
     {"aq-mode": "3", "qg-size": "16"}, {"cbqpoffs": "-3", "crqpoffs": "4"}, {"scaling-list": "default"},
     {"bframes": "8", "b-adapt": "0"}, {"bframes": "0"}, {"constrained-intra": "1", "strong-intra-smoothing": "0"},
     {"wpp": "1", "pools": "2"}, {"aud": "1", "hrd": "1", "vbv-maxrate": "900", "vbv-bufsize": "900"}, {"info": "1"},
-    {"opt-qp-pps": "1", "opt-ref-list-length-pps": "1"}, {"annexb": "1", "temporal-layers": "3"},
+    {"open-gop": "1", "bframes": "3", "keyint": "4"}, {"intra-refresh": "1"}, {"interlace": "tff"},
+    {"log2-max-poc-lsb": "4"}, {"cu-lossless": "1", "tskip": "1"}, {"opt-qp-pps": "1", "opt-ref-list-length-pps": "1"},
+    {"annexb": "1", "temporal-layers": "3"},
 ]
 
 
@@ -91,7 +93,28 @@ def test_what_is_not_known_stays_as_it_is(clip, params):
     assert there_and_back(packets, video) == packets
 
 
-@pytest.mark.parametrize("size", [(64, 64), (66, 70), (1, 1), (130, 34)])
+def units_with_other_blocks(frames, video):
+    """A stream whose blocks become smaller in its middle, without a picture that begins anew."""
+    first = packets_of(frames[:3], video, period=-1, ctu="64", bframes="0")
+    later = packets_of(frames, video, ctu="16", bframes="0", keyint="4", **{"open-gop": "1"})
+    return [p.payload for p in (*first, *later[4:])]
+
+
+def test_blocks_of_another_size_in_mid_stream(clip):
+    units = units_with_other_blocks(*clip)
+    one, two = (Side(trained()[0], COUNT_LIMIT, WEIGHT_RATE, 1 << 20) for _ in range(2))
+    for unit in units:
+        assert two.unpack(one.pack(unit), 1 << 20) == unit
+
+
+def test_units_that_take_long_are_not_packed(clip):
+    """Bytes that cost next to nothing would be told by the million."""
+    long = b"\0\0\0\1\x4e\1" + b"\5" * (1 << 14)
+    with pytest.raises(UnsupportedError, match="too long"):
+        Side(trained()[0], COUNT_LIMIT, WEIGHT_RATE, 1 << 20).pack(long)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (66, 70), (1, 1), (130, 34), (64, 256)])
 def test_sizes(size, textured_frames):
     frames, video = textured_frames(4, *size), VideoInfo(*size)
     packets = packets_of(frames, video)
@@ -118,7 +141,7 @@ def test_real_video_is_smaller(clip):
 def test_bits_are_those_of_the_packets(clip):
     """What the model takes for a bin adds up to what is written, and HEVC's own to the size of the slices."""
     frames, video = clip
-    side = _hevc.Side(trained()[0], COUNT_LIMIT, WEIGHT_RATE, 1 << 20)
+    side = Side(trained()[0], COUNT_LIMIT, WEIGHT_RATE, 1 << 20)
     packets = packets_of(frames, video, period=-1, crf="18")
     after = sum(len(side.pack(p.payload)) for p in packets)
     before = sum(len(p.payload) for p in packets)
@@ -214,6 +237,7 @@ def test_random_damage_under_sanitizers_and_without_vector_instructions(clip, tm
     """As many bytes as with them, and no read beyond an array."""
     frames, video = clip
     units = [p.payload for p in packets_of(frames[:5], video, period=-1, crf="30", preset="slower", tskip="1")]
+    units += units_with_other_blocks(frames[:6], video)
     file, program = tmp_path / "units", tmp_path / "check"
     file.write_bytes(b"".join(len(unit).to_bytes(4, "little") + unit for unit in units))
     flags = ["-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-fno-sanitize-recover=all", "-DLVC_HEVC_PLAIN"]
@@ -222,7 +246,7 @@ def test_random_damage_under_sanitizers_and_without_vector_instructions(clip, tm
                    check=True)
     result = subprocess.run([program, file, "1", "30"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    side = _hevc.Side(_hevc.State(), COUNT_LIMIT, WEIGHT_RATE, 1 << 20)
+    side = Side(State(), COUNT_LIMIT, WEIGHT_RATE, 1 << 20)
     value = 14695981039346656037
     for byte in b"".join(side.pack(unit) for unit in units):
         value = (value ^ byte) * 1099511628211 % 2**64

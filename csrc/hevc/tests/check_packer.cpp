@@ -46,9 +46,11 @@ hevc::Bytes damaged(std::mt19937& random, const hevc::Bytes& from, const hevc::B
       out.resize(below(out.size()));
       out.insert(out.end(), other.begin() + static_cast<long>(below(other.size())), other.end());
       break;
-    default:
-      out.insert(out.begin() + static_cast<long>(below(out.size())), static_cast<uint8_t>(random()));
+    default: {
+      const auto at = static_cast<long>(below(out.size()));
+      out.insert(out.begin() + at, static_cast<uint8_t>(random()));
       break;
+    }
   }
   return out;
 }
@@ -77,13 +79,14 @@ int main(int argc, char** argv) {
   for (int round = 0; round < rounds; ++round) {
     two.reset();
     const size_t last = random() % packed.size();
-    for (size_t i = 0; i <= last; ++i) {
-      const hevc::Bytes data = i < last ? packed[i] : damaged(random, packed[i], packed[random() % packed.size()]);
-      try {
+    // what comes behind damage that was not noticed is unpacked, too
+    try {
+      for (size_t i = 0; i < packed.size(); ++i) {
+        const hevc::Bytes data = i != last ? packed[i] : damaged(random, packed[i], packed[random() % packed.size()]);
         two.unpack(data.data(), data.size(), kMostBytes);
         accepted += i == last;
-      } catch (const hevc::Corrupt&) {
       }
+    } catch (const hevc::Corrupt&) {
     }
     // and as a stream that is to be packed
     one.reset();
