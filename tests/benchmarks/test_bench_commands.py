@@ -105,7 +105,7 @@ def test_one_command_measures_every_codec_of_the_tables(tmp_path, write_clip, ca
     out = capsys.readouterr().out
     both = ("swift", "dvc-lite", "x264:preset=veryfast", "x265:preset=veryfast,tune=zerolatency",
             "x265:preset=medium,tune=zerolatency", "x265:preset=medium,crf", "svt-av1:preset=8", "vvenc:preset=faster")
-    long = ("swift:bframes=7", "restore:base=x265", "restore:base=svt-av1")
+    long = ("swift:bframes=7", "x265-packed:preset=medium", "stsr:base=x265-packed", "restore:base=svt-av1")
     for codec in (*both, *long):
         for period in (10, 32)[codec in long :]:
             points = re.findall(rf"--codec {re.escape(codec)}\S* --intra-period {period} ", out)

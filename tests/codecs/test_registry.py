@@ -39,7 +39,7 @@ def test_names():
 
 def test_every_codec_id_has_a_name():
     names = [codec_name(number) for number in CodecId]
-    assert names[:7] == ["x264", "x265", "svt-av1", "vvenc", "libaom", "dvc", "dvc-lite"]
+    assert names[:8] == ["x264", "x265", "svt-av1", "vvenc", "libaom", "x265-packed", "dvc", "dvc-lite"]
 
 
 def test_unknown():

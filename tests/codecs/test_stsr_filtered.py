@@ -41,7 +41,8 @@ def error(frames: list[Frame], sources: list[Frame]) -> float:
 @pytest.mark.parametrize("enhance", ["on", "filters"])
 @pytest.mark.parametrize(("kt", "ks"), [("1", "1"), ("2", "1"), ("2", "2"), ("auto", "1")])
 def test_frames_get_better_than_by_the_classical_enhancer(codec, enhance, kt, ks, textured_frames, info_of):
-    frames = textured_frames(21, 96, 64, motion=(2, 1))
+    # x265 4.1 does not give the same bytes twice on pictures of 64x64, which it codes smaller ones as
+    frames = textured_frames(21, 96 * int(ks), 64 * int(ks), motion=(2, 1))
     params = {"base": "x265", "kt": kt, "ks": ks, "crf": "34"}
     header, packets = coded(codec, frames, info_of(frames), enhance=enhance, **params)
     plain_header, plain = coded(StsrCodec(), frames, info_of(frames), **params)

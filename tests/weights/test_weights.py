@@ -12,7 +12,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+import lvc.shipped
 import lvc.weights.files
+from lvc.codecs import packed
 from lvc.entropy import Hyperprior, Write
 from lvc.errors import WeightsError
 from lvc.models import CONFIGS, InterModel, IntraModel, ModelConfig
@@ -184,7 +186,7 @@ def test_incomplete_files_are_refused(tiny_path: Path, tmp_path: Path) -> None:
 
 def test_shipped_weights_are_checked(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = {"file": str(tiny_path), "sha256": hashlib.sha256(tiny_path.read_bytes()).hexdigest()}
-    monkeypatch.setattr(lvc.weights.files, "manifest", lambda: {"tiny": entry})
+    monkeypatch.setattr(lvc.shipped, "manifest", lambda: {"tiny": entry})
     assert load_weights("tiny").digest.hex() == entry["sha256"][: 2 * DIGEST_BYTES]
     entry["sha256"] = "0" * 64
     with pytest.raises(WeightsError, match="damaged"):
@@ -198,6 +200,9 @@ def test_manifest_and_files_agree() -> None:
     assert listed == {path.name for path in folder.glob("*.safetensors")}
     for name, entry in manifest().items():
         assert hashlib.sha256((folder / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
+        if name == packed.NAME:
+            assert bytes.fromhex(entry["sha256"]).startswith(packed.trained()[1])
+            continue
         load = {"swift": load_swift_weights, "restore": load_restore_weights}.get(name, load_weights)
         assert load(name).name == name
         if name in CONFIGS:
