@@ -13,22 +13,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
-import lvc
 from lvc.codecs.packed import COUNT_LIMIT, WEIGHT_RATE, Side, trained
-from lvc.types import EncodeOptions
-from lvc.video import open_video
-
-
-def streams(path: Path, crf: int, preset: str, frames: int) -> list[bytes]:
-    """Access units of the first frames of a file."""
-    codec = lvc.open_codec(f"x265:preset={preset},crf={crf}")
-    with open_video(path) as video:
-        encoder = codec.encoder(video.info, EncodeOptions(intra_period=-1, threads=1))
-        packets = [packet for frame in islice(video, frames) for packet in encoder.push(frame)]
-        return [packet.payload for packet in [*packets, *encoder.flush()]]
+from lvc.train.packedprior import Job, access_units
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cells = []
         for crf in args.crf:
             side = Side(trained()[0], COUNT_LIMIT, WEIGHT_RATE, 1 << 26)
-            units = streams(path, crf, args.preset, args.frames)
+            units = list(access_units(Job(path, f"x265:preset={args.preset},crf={crf}"), args.frames, -1))
             start = time.process_time()
             packed = sum(len(side.pack(unit)) for unit in units)
             seconds += time.process_time() - start

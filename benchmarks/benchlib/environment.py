@@ -76,9 +76,9 @@ sys.stdout.buffer.write(b"".join(bytes(packet) for packet in [*encoder.encode(fr
 _AV_VERSIONS = {
     "x264": ("libx264", "", rb"x264 - (core \d+[^-]*?) - "),
     "x265": ("libx265", "log-level=-1", rb"x265 \(build \d+\) - ([^:]*):"),
-    "x265-packed": ("libx265", "log-level=-1", rb"x265 \(build \d+\) - ([^:]*):"),
     "svt-av1": ("libsvtav1", "", rb"SVT-AV1 Encoder Lib (\S+)"),
 }
+_AV_VERSIONS["x265-packed"] = _AV_VERSIONS["x265"]
 _CLI_VERSIONS = {"vvenc": ("libvvenc", rb"libvvenc version: (\S+)"),
                  "libaom": ("libaom-av1", rb"libaom-av1 @ [^]]*\] (v\S+)")}
 

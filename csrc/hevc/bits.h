@@ -21,6 +21,15 @@ struct Corrupt : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+inline void require(bool condition, const char* why) {
+  if (!condition) throw Unsupported(why);
+}
+
+// 9.2.2: what an Exp-Golomb code stands for where values may be negative.
+inline int32_t signed_of(uint32_t code) {
+  return code & 1 ? static_cast<int32_t>((code + 1) / 2) : -static_cast<int32_t>(code / 2);
+}
+
 class BitReader {
  public:
   BitReader(const uint8_t* data, size_t size) : data_(data), bits_(size * 8) {}
@@ -45,10 +54,7 @@ class BitReader {
     return (1u << zeros) - 1 + u(zeros);
   }
 
-  int32_t se() {
-    const uint32_t code = ue();
-    return code & 1 ? static_cast<int32_t>((code + 1) / 2) : -static_cast<int32_t>(code / 2);
-  }
+  int32_t se() { return signed_of(ue()); }
 
   size_t position() const { return at_; }
 

@@ -52,6 +52,16 @@ constexpr uint8_t kInit[3][kContexts] = {
      153, 138, 138, 122, 121, 122, 121, 167, 151, 183, 140, 151, 183, 140, 154, 196, 167, 167, 154, 152, 167, 182,
      182, 134, 149, 136, 153, 121, 136, 122, 169, 208, 166, 167, 154, 152, 167, 182, 107, 167, 91,  107, 107, 167}};
 
+// 9.3.4.3.2.2: a context variable after the more probable symbol, and after the less probable one.
+void more_probable(uint8_t& state) {
+  if (state < 124) state = static_cast<uint8_t>(state + 2);
+}
+
+void less_probable(uint8_t& state) {
+  if (state < 2) state ^= 1;
+  state = static_cast<uint8_t>(2 * kNextLps[state >> 1] + (state & 1));
+}
+
 }  // namespace
 
 void Contexts::reset(int type, int qp) {
@@ -91,14 +101,13 @@ int CabacReader::bin(uint8_t& state) {
   int value = state & 1;
   int shift;
   if (value_ < scaled) {
-    if (state < 124) state = static_cast<uint8_t>(state + 2);
+    more_probable(state);
     shift = range_ < 256;
   } else {
     value_ -= scaled;
     range_ = lps;
     value ^= 1;
-    if (state < 2) state ^= 1;
-    state = static_cast<uint8_t>(2 * kNextLps[state >> 1] + (state & 1));
+    less_probable(state);
     shift = 1;
     while (lps << shift < 256) ++shift;
   }
@@ -169,12 +178,11 @@ void CabacWriter::bin(uint8_t& state, int value) {
   const uint32_t lps = kRangeLps[state >> 1][(range_ >> 6) & 3];
   range_ -= lps;
   if (value == (state & 1)) {
-    if (state < 124) state = static_cast<uint8_t>(state + 2);
+    more_probable(state);
   } else {
     low_ += range_;
     range_ = lps;
-    if (state < 2) state ^= 1;
-    state = static_cast<uint8_t>(2 * kNextLps[state >> 1] + (state & 1));
+    less_probable(state);
   }
   renormalize();
 }

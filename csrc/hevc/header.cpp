@@ -59,10 +59,6 @@ enum Field : int {
   kOffsetBits,
 };
 
-void require(bool condition, const char* why) {
-  if (!condition) throw Unsupported(why);
-}
-
 int ceil_log2(size_t n) {
   int bits = 0;
   while ((size_t{1} << bits) < n) ++bits;
@@ -143,10 +139,7 @@ uint32_t HeaderBits::ue(int field) {
   return rest - 1;
 }
 
-int32_t HeaderBits::se(int field) {
-  const uint32_t code = ue(field);
-  return code & 1 ? static_cast<int32_t>((code + 1) / 2) : -static_cast<int32_t>(code / 2);
-}
+int32_t HeaderBits::se(int field) { return signed_of(ue(field)); }
 
 SliceHeader read_header(HeaderBits& h, const Parameters& parameters, int unit_type, const Sps** sps_found,
                         const Pps** pps_found) {

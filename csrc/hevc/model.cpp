@@ -52,6 +52,11 @@ struct Tables {
 
 const Tables kTables;
 
+// The last number of a range that stands for a one.
+uint32_t split(uint32_t low, uint32_t high, int chance) {
+  return low + static_cast<uint32_t>((static_cast<uint64_t>(high - low) * static_cast<uint32_t>(chance)) >> 16);
+}
+
 }  // namespace
 
 int squash(int odds) { return kTables.squash[static_cast<size_t>(std::clamp(odds, -kMaxOdds, kMaxOdds) + kMaxOdds)]; }
@@ -97,8 +102,7 @@ LVC_HEVC_CLONES void Model::learn(const Query& query, int bin) {
 }
 
 void ArithmeticEncoder::code(int bin, int chance) {
-  const uint32_t middle =
-      low_ + static_cast<uint32_t>((static_cast<uint64_t>(high_ - low_) * static_cast<uint32_t>(chance)) >> 16);
+  const uint32_t middle = split(low_, high_, chance);
   if (bin)
     high_ = middle;
   else
@@ -129,7 +133,6 @@ ArithmeticDecoder::ArithmeticDecoder(const uint8_t* data, size_t size) : data_(d
 }
 
 uint32_t ArithmeticDecoder::next() {
-  // zeros that finish() leaves out are less than what a packet may hold at most
   if (at_ >= size_ + kMaxZeros) throw Corrupt("packed data end too early");
   const uint32_t byte = at_ < size_ ? data_[at_] : 0;
   ++at_;
@@ -137,8 +140,7 @@ uint32_t ArithmeticDecoder::next() {
 }
 
 int ArithmeticDecoder::code(int chance) {
-  const uint32_t middle =
-      low_ + static_cast<uint32_t>((static_cast<uint64_t>(high_ - low_) * static_cast<uint32_t>(chance)) >> 16);
+  const uint32_t middle = split(low_, high_, chance);
   const int bin = value_ <= middle;
   if (bin)
     high_ = middle;

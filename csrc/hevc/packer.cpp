@@ -10,7 +10,6 @@ namespace lvc::hevc {
 namespace {
 
 constexpr int kHeaderBytes = 2;
-constexpr int kSpsUnit = 33, kPpsUnit = 34;
 constexpr size_t kPictures = 4;  // that are remembered
 constexpr uint32_t kMaxUnits = 32;
 constexpr size_t kMaxUnitBytes = 1 << 14;  // of units that are not slices

@@ -4,12 +4,6 @@ namespace lvc::hevc {
 
 namespace {
 
-constexpr int kSps = 33, kPps = 34;
-
-void require(bool condition, const char* why) {
-  if (!condition) throw Unsupported(why);
-}
-
 int bounded(uint32_t value, uint32_t most, const char* why) {
   require(value <= most, why);
   return static_cast<int>(value);
@@ -166,10 +160,10 @@ const Set& find(const std::map<int, Set>& sets, int number) {
 void Parameters::take(int unit_type, const Bytes& payload) {
   BitReader reader(payload.data(), payload.size());
   int number = 0;
-  if (unit_type == kSps) {
+  if (unit_type == kSpsUnit) {
     const Sps sps = read_sps(reader, &number);
     sps_[number] = sps;
-  } else if (unit_type == kPps) {
+  } else if (unit_type == kPpsUnit) {
     const Pps pps = read_pps(reader, &number);
     pps_[number] = pps;
   }

@@ -11,6 +11,7 @@
 
 namespace lvc::hevc {
 
+constexpr int kSpsUnit = 33, kPpsUnit = 34;  // types of units
 constexpr int kMaxSide = 1 << 14;
 constexpr int kMaxReferences = 16;
 
@@ -34,7 +35,7 @@ struct Pps {
 // Those that have come so far, by their numbers.
 class Parameters {
  public:
-  // Takes a unit's payload of type 33 (SPS) or 34 (PPS). Raises Unsupported; a former set of that number stays.
+  // Takes a payload of a unit of type kSpsUnit or kPpsUnit. Raises Unsupported; a former set of that number stays.
   void take(int unit_type, const Bytes& payload);
   const Sps& sps(int number) const;
   const Pps& pps(int number) const;

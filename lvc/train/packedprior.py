@@ -54,11 +54,11 @@ def choose_jobs(paths: Sequence[Path], seed: int) -> list[Job]:
     return jobs
 
 
-def access_units(job: Job) -> Iterator[bytes]:
-    """Of the first FRAMES frames, one of them intra. Raises LvcError."""
+def access_units(job: Job, frames: int = FRAMES, intra_period: int = FRAMES) -> Iterator[bytes]:
+    """Of the first frames of the video, by one thread. Raises LvcError."""
     with open_video(job.path) as video:
-        encoder = open_codec(job.codec).encoder(video.info, EncodeOptions(intra_period=FRAMES, threads=1))
-        for frame in islice(video, FRAMES):
+        encoder = open_codec(job.codec).encoder(video.info, EncodeOptions(intra_period=intra_period, threads=1))
+        for frame in islice(video, frames):
             yield from (packet.payload for packet in encoder.push(frame))
         yield from (packet.payload for packet in encoder.flush())
 
