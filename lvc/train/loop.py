@@ -263,7 +263,8 @@ class Trainer:
         device = self.world.device
         if self._objective is None:
             self._objective = self.world.parallel(_Objective(self.task, self.models, stage))
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.autocast == "bfloat16"):
+        narrow = bool(self.recipe.autocast) and self.world.has_bfloat16
+        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
             loss, figures = self._objective(to_device(batch, device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import platform
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,6 +80,14 @@ class World:
     def leads(self) -> bool:
         """Whether this process is the one that writes."""
         return self.rank == 0
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """False on CPUs without instructions for bfloat16, which is several times slower than float32 there. Known of
+        x86 alone."""
+        ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        known = self.device.type == "cpu" and platform.machine() in ("x86_64", "AMD64") and ask is not None
+        return not known or bool(ask())
 
     def leave(self) -> None:
         """Disconnect."""

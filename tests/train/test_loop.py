@@ -136,6 +136,25 @@ def test_only_the_named_parts_are_trained(cache: Path, tmp_path: Path) -> None:
     assert all(k.startswith("inter.motion_estimation.") for k in changed)
 
 
+@pytest.mark.parametrize(("machine", "native", "expected"), [
+    ("x86_64", True, True), ("x86_64", False, False), ("AMD64", False, False), ("aarch64", False, True)])
+def test_bfloat16_where_the_cpu_has_it(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str,
+                                       native: bool, expected: bool) -> None:
+    """Emulated it is much slower than float32."""
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
+    inner, seen = dvctask.inter_loss, []
+
+    def loss(*args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, float]]:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return inner(*args, **kwargs)
+
+    monkeypatch.setattr(dvctask, "inter_loss", loss)
+    for autocast in ("bfloat16", ""):
+        Trainer(recipe(Stage("pairs", steps=1, **SMALL), autocast=autocast), cache, tmp_path / autocast).run()
+    assert seen == [expected, False]
+
+
 def test_steps_that_are_not_finite_are_skipped(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
