@@ -32,6 +32,7 @@ class Tables {
   void add_row(size_t t, const uint32_t* cdf, const int32_t* order, size_t length);
   void build_ranks();
 
+  size_t n_tables_;
   std::vector<uint32_t> row_, count_, entry_, bucket_, by_value_, cost_;
   std::vector<int32_t> first_, value_;
   std::vector<uint16_t> ranks_;

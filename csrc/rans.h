@@ -47,14 +47,15 @@ LVC_HD inline bool is_escape(Entry e) { return e >> 31 != 0; }
 
 // The same and its value for decoders that read one at a time.
 struct Interval {
-  uint16_t start;
-  uint16_t frequency;  // bit 15: whether it is the escape
-  int32_t value;       // of the escape: 0
+  uint16_t start;  // bit 15 of both: whether it is the escape
+  uint16_t frequency;
+  int32_t value;  // of the escape: 0
 };
 
 // Tables as the kernels see them. Table t has count[t] values from first[t] on, and the escape. Its count[t] + 1
 // entries stand from row[t] on, in coding order in `entry` and `value` (for decoding), and in the order of
-// values, escape last, in `by_value` and `cost` (for encoding).
+// values, escape last, in `by_value` and `cost` (for encoding). row, first and count are there for 256 tables at least,
+// so that any index of 8 bits may be looked up.
 struct TablesView {
   const uint32_t* row;
   const int32_t* first;

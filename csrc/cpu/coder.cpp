@@ -102,11 +102,7 @@ bool find_entries(const TablesView& t, const Symbol* symbols, PerRun index, size
 
 template <typename T>
 bool in_range(PerSymbol<T> index, size_t n, uint32_t n_tables) {
-  // (the greatest in the type of the index itself, which takes one instruction for many; negative ones are large)
-  using Unsigned = std::make_unsigned_t<T>;
-  Unsigned most = 0;
-  for (size_t i = 0; i < n; ++i) most = std::max(most, static_cast<Unsigned>(index.index[i]));
-  return n == 0 || most < n_tables;
+  return in_range(index.index, n, n_tables);
 }
 bool in_range(PerRun, size_t, uint32_t) { return true; }  // the caller divided
 

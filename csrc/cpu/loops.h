@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "../kernels.h"
 
@@ -18,19 +19,28 @@ inline T opaque(T value) {
   return value;
 }
 
-// Index arrays may change under us while no lock is held, so each entry is read once, checked and bounded.
+// Whether every entry names a table. (The greatest in the type of the index itself, which takes one instruction for
+// many; negative ones are large.)
+template <typename T>
+bool in_range(const T* index, size_t n, uint32_t n_tables) {
+  using Unsigned = std::make_unsigned_t<T>;
+  Unsigned most = 0;
+  for (size_t i = 0; i < n; ++i) most = std::max(most, static_cast<Unsigned>(index[i]));
+  return n == 0 || most < n_tables;
+}
+
+// Index arrays may change under us while no lock is held, so each entry is bounded where it is used; those of 8 bits
+// need not be, see TablesView.
 template <typename Symbol, typename Index, typename Id>
 bool find_ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* __restrict ids, size_t n,
               size_t& escapes) {
   const uint32_t* const row = t.row;
   const uint32_t* const count = t.count;
   const int32_t* const first = t.first;
-  const uint32_t last = t.n_tables - 1;
-  uint32_t bad = 0, rare = 0;
+  uint32_t rare = 0;
   for (size_t i = 0; i < n; ++i) {
-    const uint32_t asked = opaque(static_cast<uint32_t>(static_cast<int32_t>(index[i])));
-    const uint32_t table = std::min(asked, last);
-    bad |= asked ^ table;
+    uint32_t table = opaque(static_cast<uint32_t>(index[i]));
+    if constexpr (sizeof(Index) > 1) table = std::min(table, t.n_tables - 1);
     // Modulo 2^32 this is at least count[table] for every value outside, since the last value is an int32.
     const uint32_t place = static_cast<uint32_t>(static_cast<int32_t>(symbols[i])) -
                            static_cast<uint32_t>(first[table]);
@@ -39,7 +49,7 @@ bool find_ids(const TablesView& t, const Symbol* symbols, const Index* index, Id
     ids[i] = static_cast<Id>(row[table] + std::min(place, escape));
   }
   escapes += rare;
-  return bad == 0;
+  return in_range(index, n, t.n_tables);
 }
 
 // Codes the symbols [begin, end) of a segment one after the other, the last one first.

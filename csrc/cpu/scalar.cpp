@@ -83,28 +83,29 @@ Status decode_groups(DecoderState& d, const TablesView& t, const Index*& index, 
   Status status = Status::kOk;
   size_t g = 0;
   for (; g < groups && static_cast<size_t>(d.end - d.next) >= 2 * kLanes; ++g) {
-    Index tables[kLanes];
+    uint32_t tables[kLanes];
     for (uint32_t k = 0; k < kLanes; ++k)
-      tables[k] = static_cast<Index>(std::min(static_cast<Unsigned>(index[k]), last));
+      tables[k] = static_cast<uint32_t>(std::min(static_cast<Unsigned>(index[k]), last)) * kBuckets;
     const uint8_t* next = d.next;
     uint32_t escapes = 0;
     for (uint32_t k = 0; k < kLanes; ++k) {
-      const uint32_t table = static_cast<uint32_t>(tables[k]);
-      const uint32_t slot = lane[k] & (kTotal - 1);
-      const uint32_t word = t.bucket[static_cast<size_t>(table) * kBuckets + (slot >> kBucketShift)];
-      const uint32_t place = slot & ((1u << kBucketShift) - 1);
+      const uint32_t state = lane[k];
+      const uint32_t word = t.bucket[tables[k] + (state >> kBucketShift & (kBuckets - 1))];
+      const uint32_t place = state & ((1u << kBucketShift) - 1);
       const Interval* found = t.interval + ((word >> 12) + (place > (word >> 6 & 63)) + (place > (word & 63)));
-      uint32_t frequency = found->frequency & (kTotal - 1), above = slot - found->start;
-      while (above >= frequency) {
-        ++found;
-        frequency = found->frequency & (kTotal - 1);
-        above = slot - found->start;
+      uint32_t frequency = found->frequency, above = (state & (kTotal - 1)) - found->start;
+      if (__builtin_expect(above >= frequency, 0)) {  // further on, or an escape, whose start is too large
+        for (;; ++found) {
+          frequency = found->frequency & (kTotal - 1);
+          above = (state & (kTotal - 1)) - (found->start & (kTotal - 1));
+          if (above < frequency) break;
+        }
+        escapes |= static_cast<uint32_t>(found->frequency >> 15) << k;
       }
-      uint32_t x = frequency * (lane[k] >> kPrecision) + above;
+      uint32_t x = frequency * (state >> kPrecision) + above;
       refill(x, next);
       lane[k] = x;
       out[k] = found->value;
-      if (__builtin_expect(found->frequency >> 15 != 0, 0)) escapes |= 1u << k;
     }
     d.next = next;
     if (escapes != 0) status = decode_escapes(d, t, index, out, escapes);

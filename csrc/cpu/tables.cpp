@@ -25,8 +25,8 @@ Step make_step(Entry e) {
 
 }  // namespace
 
-Tables::Tables(const uint32_t* cdf, const int32_t* order, size_t n_tables, size_t stride,
-               const uint32_t* lengths) {
+Tables::Tables(const uint32_t* cdf, const int32_t* order, size_t n_tables, size_t stride, const uint32_t* lengths)
+    : n_tables_(n_tables) {
   if (n_tables == 0 || n_tables > 65536)
     throw std::invalid_argument("there must be 1 to 65536 tables, not " + std::to_string(n_tables));
   for (size_t t = 0; t < n_tables; ++t) {
@@ -34,6 +34,10 @@ Tables::Tables(const uint32_t* cdf, const int32_t* order, size_t n_tables, size_
     add_row(t, cdf + t * stride, order + t * stride, lengths[t]);
   }
   build_ranks();
+  const size_t enough = std::max<size_t>(n_tables, 256);
+  row_.resize(enough);
+  first_.resize(enough);
+  count_.resize(enough);
 }
 
 void Tables::add_row(size_t t, const uint32_t* cdf, const int32_t* order, size_t length) {
@@ -61,7 +65,8 @@ void Tables::add_row(size_t t, const uint32_t* cdf, const int32_t* order, size_t
       reject(t, "its values must be consecutive");
     entry_.push_back(e);
     value_.push_back(escape ? 0 : order[r]);
-    intervals_.push_back({static_cast<uint16_t>(start_of(e)), static_cast<uint16_t>(e >> 16), value_.back()});
+    const uint32_t mark = escape ? 0x8000 : 0;
+    intervals_.push_back({static_cast<uint16_t>(start_of(e) | mark), static_cast<uint16_t>(e >> 16), value_.back()});
     by_value_[base + static_cast<size_t>(place)] = e;
     cost_[base + static_cast<size_t>(place)] = cost_of(frequency_of(e));
     steps_[base + static_cast<size_t>(place)] = make_step(e);
@@ -84,11 +89,10 @@ void Tables::add_row(size_t t, const uint32_t* cdf, const int32_t* order, size_t
 // slot tells the place, and thus the value. Kernels subtract first values modulo 2^16 from symbols of up to 16
 // bits: a value outside must not come to lie inside.
 void Tables::build_ranks() {
-  const size_t n_tables = row_.size();
-  if (n_tables > kRankTables || entry_.size() > 65536) return;
+  if (n_tables_ > kRankTables || entry_.size() > 65536) return;
   std::vector<uint16_t> ranks((kRanks + 5) * kRankTables, kTotal);
   uint16_t* const rest = ranks.data() + kRanks * kRankTables;
-  for (size_t t = 0; t < n_tables; ++t) {
+  for (size_t t = 0; t < n_tables_; ++t) {
     const int32_t centre = value_[row_[t]];
     if (first_[t] < -16384 || int64_t{first_[t]} + count_[t] > 16384) return;
     int32_t place = -1;
@@ -115,7 +119,7 @@ void Tables::build_ranks() {
 TablesView Tables::view() const {
   return {row_.data(),   first_.data(),  count_.data(),     entry_.data(),    value_.data(), intervals_.data(),
           bucket_.data(), by_value_.data(), cost_.data(),
-          ranks_.empty() ? nullptr : ranks_.data(), static_cast<uint32_t>(row_.size()),
+          ranks_.empty() ? nullptr : ranks_.data(), static_cast<uint32_t>(n_tables_),
           static_cast<uint32_t>(entry_.size())};
 }
 
