@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from lvc.enhance.restorer import fast_bfloat16, pack_frame, unpack_frame
+from lvc.enhance.restorer import pack_frame, unpack_frame
 from lvc.enhance.srfi import Srfi
+from lvc.ops.bfloat16 import fast_bfloat16
 from lvc.types import Frame
 
 

@@ -11,12 +11,8 @@ from lvc.enhance.levels import level_of_index
 from lvc.enhance.neighbours import Neighbours
 from lvc.enhance.restore import STRIDE, RestoreNet, pack, unpack, unpack_proposals
 from lvc.enhance.seen import Window
+from lvc.ops.bfloat16 import fast_bfloat16
 from lvc.types import Frame
-
-
-def fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices natively, several times faster than float32."""
-    return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())
 
 
 def pack_frame(planes: Planes) -> Tensor:

@@ -171,8 +171,8 @@ class Recipe:
             anything else is a weights file.
         data: videos or folders of them, or one prepared cache folder. val: the same for validation.
         seed: of everything random.
-        autocast: "bfloat16", which devices without it replace by float32, or "" (float32); swift takes float32 only,
-            its integers would not fit.
+        autocast: "bfloat16" (on CPUs that are not fast at it: float32 all the same), or "" (float32); swift takes
+            float32 only, its integers would not fit.
         clip: gradient norm clip. ema: decay of the average of the weights that is validated and exported.
         chroma_weight: weight of a squared error in U and V relative to luma.
         checkpoint_minutes, validate_minutes: how often; validation also ends each stage.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import platform
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lvc.errors import UsageError
+from lvc.ops.bfloat16 import fast_bfloat16
 
 T = TypeVar("T")
 
@@ -83,11 +83,8 @@ class World:
 
     @property
     def has_bfloat16(self) -> bool:
-        """False on CPUs without instructions for bfloat16, which is several times slower than float32 there. Known of
-        x86 alone."""
-        ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-        known = self.device.type == "cpu" and platform.machine() in ("x86_64", "AMD64") and ask is not None
-        return not known or bool(ask())
+        """Whether bfloat16 is faster than float32 where this process computes."""
+        return self.device.type != "cpu" or fast_bfloat16()
 
     def leave(self) -> None:
         """Disconnect."""

@@ -43,7 +43,7 @@ class Source:
     inter: float = 0.05
     slope: float = 0.09
     noise: float = 0.15
-    complexity: Callable[[int], float] = lambda i: 0.0
+    complexity: Callable[[int], float] = field(default=lambda i: 0.0, repr=False)
     cuts: tuple[int, ...] = ()
     seed: int = 0
     bits: list[int] = field(default_factory=list)
