@@ -30,6 +30,10 @@ extern const Kernels kScalarKernels, kWarpKernels;
 #define LVC_X86 1
 extern const Kernels kAvx2Kernels, kAvx512Kernels;
 #endif
+#if defined(__aarch64__) && defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LVC_NEON 1
+extern const Kernels kNeonKernels;
+#endif
 
 // Those in use: the fastest that this CPU runs, or the ones that the environment variable LVC_SIMD names.
 const Kernels& kernels();

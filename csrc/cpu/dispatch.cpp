@@ -25,6 +25,8 @@ struct Available {
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vbmi2"))
       best = list[n++] = &kAvx512Kernels;
+#elif defined(LVC_NEON)
+    best = list[n++] = &kNeonKernels;
 #endif
   }
   const Kernels* find(const char* name) const {

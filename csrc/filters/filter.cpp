@@ -184,7 +184,7 @@ bool cpu_has_avx2() {
 }
 #endif
 
-Path path_of(bool plain) {
+Path path_of([[maybe_unused]] bool plain) {
 #ifdef LVC_FILTERS_AVX2
   static const bool available = cpu_has_avx2();
   if (available && !plain) return {spread_in_pairs, chunk_row_avx2};

@@ -9,8 +9,8 @@
     decoder.close()                                            # raises if anything was wrong
 
 The bytes are specified by :mod:`lvc.coding.reference`; they are the same on every machine. Kernels for
-AVX-512, AVX2 and any other CPU are chosen when the program runs; the environment variable ``LVC_SIMD`` or
-:func:`use_kernels` names others. :mod:`lvc.coding.compressai` puts the coder into models of CompressAI.
+AVX-512, AVX2, NEON and any other CPU are chosen when the program runs; the environment variable ``LVC_SIMD``
+or :func:`use_kernels` names others. :mod:`lvc.coding.compressai` puts the coder into models of CompressAI.
 """
 
 from lvc.coding.builders import factorized_tables, gaussian_tables, pmf_to_cdf

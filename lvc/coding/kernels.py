@@ -7,7 +7,7 @@ from lvc.errors import UsageError
 
 
 def available_kernels() -> tuple[str, ...]:
-    """Names of the kernels that this CPU runs, such as scalar, avx2 and avx512.
+    """Names of the kernels that this CPU runs, such as scalar, avx2 and avx512, or neon.
 
     ``warp`` emulates a warp of a GPU: slow, for tests. The fastest is the last.
     """
