@@ -11,6 +11,7 @@ import av.logging
 
 from lvc.codecs.external_options import Settings
 from lvc.codecs.picture import crop_frame, from_av, one_line, pad_frame, padded_size, to_av, to_packet
+from lvc.codecs.scheduling import ordinary_threads
 from lvc.errors import CodecError, CorruptStreamError, UsageError
 from lvc.types import Frame, Packet, PacketKind, VideoInfo
 
@@ -92,7 +93,7 @@ class AvEncoder:
 
     def _open(self) -> None:
         # unknown parameters are but a warning in the log for libavcodec
-        with _logging:
+        with _logging, ordinary_threads():
             level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
             av.logging.set_level(av.logging.WARNING)
             av.logging.set_skip_repeated(False)  # or a parameter would be unknown the first time only
