@@ -215,13 +215,8 @@ Status decode_groups(DecoderState& d, const TablesView& t, const Index* index, i
     if (__builtin_expect(after > d.end, 0)) break;  // too few words: the last group goes symbol by symbol
     for (int v = 0; v < kVectors; ++v) x[v] = y[v];
     next = d.next = after;
-    if (__builtin_expect(escapes != 0, 0)) {
-      status = decode_escapes(d, t, index, out, escapes);
-      if (status != Status::kOk) break;
-    }
-    d.position += 8 * kVectors;
-    index += 8 * kVectors;
-    out += 8 * kVectors;
+    status = end_group<8 * kVectors>(d, t, index, out, escapes);
+    if (status != Status::kOk) break;
   }
   for (int v = 0; v < kVectors; ++v) store_lanes(d.lane + 8 * v, x[v]);
   done = g * 8 * kVectors;
@@ -236,14 +231,10 @@ void encode_avx2(EncoderState& s, const Tables& tables, const Id* ids, size_t n,
   if constexpr (sizeof(Id) == 2) {
     if (s.lanes >= 8) {
       const Entry* entries = tables.view().by_value;
-      const Groups groups(first, n, s.lanes);
-      encode_some(s, entries, ids, groups.head + groups.count * s.lanes, n, first, top);
-      if (s.lanes == 8)
-        encode_groups<1>(s, entries, ids + groups.head, groups.count, top);
-      else
-        encode_groups<4>(s, entries, ids + groups.head, groups.count, top);
-      encode_some(s, entries, ids, 0, groups.head, first, top);
-      return;
+      const auto encode_whole = s.lanes == 8 ? encode_groups<1> : encode_groups<4>;
+      return encode_by_groups(s, entries, ids, n, first, top, [&](const Id* whole, size_t groups) {
+        encode_whole(s, entries, whole, groups, top);
+      });
     }
   }
   encode_scalar(s, tables, ids, n, first, top);
@@ -252,15 +243,7 @@ void encode_avx2(EncoderState& s, const Tables& tables, const Id* ids, size_t n,
 template <typename Index>
 Status decode_avx2(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n) {
   if (d.lanes < 8) return decode_scalar(d, t, index, out, n);
-  const Groups groups(d.position, n, d.lanes);
-  Status status = decode_some(d, t, index, out, groups.head);
-  if (status != Status::kOk) return status;
-  const auto decode_whole = d.lanes == 8 ? decode_groups<1, Index> : decode_groups<4, Index>;
-  size_t done = 0;
-  status = decode_whole(d, t, index + groups.head, out + groups.head, groups.count, done);
-  if (status != Status::kOk) return status;
-  done += groups.head;
-  return decode_some(d, t, index + done, out + done, n - done);
+  return decode_by_groups(d, t, index, out, n, d.lanes == 8 ? decode_groups<1, Index> : decode_groups<4, Index>);
 }
 
 template void encode_avx2(EncoderState&, const Tables&, const uint16_t*, size_t, uint64_t, uint16_t*&);

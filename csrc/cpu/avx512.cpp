@@ -239,13 +239,8 @@ Status decode_by_ranks(DecoderState& d, const TablesView& t, const uint8_t* inde
     high = _mm512_mask_mov_epi16(new_high, need, new_low);
     low = _mm512_mask_expand_epi16(new_low, need, _mm512_loadu_si512(next));
     next = d.next = after;
-    if (__builtin_expect(found.escapes != 0, 0)) {
-      status = decode_escapes(d, t, index, out, found.escapes);
-      if (status != Status::kOk) break;
-    }
-    d.position += kMaxLanes;
-    index += kMaxLanes;
-    out += kMaxLanes;
+    status = end_group<kMaxLanes>(d, t, index, out, found.escapes);
+    if (status != Status::kOk) break;
   }
   join_states(high, low, d.lane);
   done = g * kMaxLanes;
@@ -309,13 +304,8 @@ Status decode_by_buckets(DecoderState& d, const TablesView& t, const Index* inde
     if (__builtin_expect(after > d.end, 0)) break;  // too few words: the last group goes symbol by symbol
     for (int v = 0; v < 2; ++v) x[v] = y[v];
     next = d.next = after;
-    if (__builtin_expect(escapes != 0, 0)) {
-      status = decode_escapes(d, t, index, out, escapes);
-      if (status != Status::kOk) break;
-    }
-    d.position += kMaxLanes;
-    index += kMaxLanes;
-    out += kMaxLanes;
+    status = end_group<kMaxLanes>(d, t, index, out, escapes);
+    if (status != Status::kOk) break;
   }
   for (int v = 0; v < 2; ++v) _mm512_storeu_si512(d.lane + 16 * v, x[v]);
   done = g * kMaxLanes;
@@ -378,11 +368,9 @@ struct Avx512 {
     if constexpr (sizeof(Id) == 2) {
       if (s.lanes == kMaxLanes) {
         const Entry* entries = t.view().by_value;
-        const Groups groups(first, n, s.lanes);
-        encode_some(s, entries, ids, groups.head + groups.count * s.lanes, n, first, top);
-        encode_groups(s, entries, ids + groups.head, groups.count, top);
-        encode_some(s, entries, ids, 0, groups.head, first, top);
-        return;
+        return encode_by_groups(s, entries, ids, n, first, top, [&](const Id* whole, size_t groups) {
+          encode_groups(s, entries, whole, groups, top);
+        });
       }
     }
     encode_avx2(s, t, ids, n, first, top);
@@ -390,18 +378,10 @@ struct Avx512 {
   template <typename Index>
   static Status decode(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n) {
     if (d.lanes != kMaxLanes) return decode_avx2(d, t, index, out, n);
-    const Groups groups(d.position, n, d.lanes);
-    Status status = decode_some(d, t, index, out, groups.head);
-    if (status != Status::kOk) return status;
-    const Index* const whole = index + groups.head;
-    size_t done = 0;
     auto decode_whole = decode_by_buckets<Index>;
     if constexpr (sizeof(Index) == 1)
       if (t.ranks != nullptr && mostly_near(t, index, n)) decode_whole = decode_by_ranks;
-    status = decode_whole(d, t, whole, out + groups.head, groups.count, done);
-    if (status != Status::kOk) return status;
-    done += groups.head;
-    return decode_some(d, t, index + done, out + done, n - done);
+    return decode_by_groups(d, t, index, out, n, decode_whole);
   }
 };
 

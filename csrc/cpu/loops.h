@@ -52,6 +52,15 @@ bool find_ids(const TablesView& t, const Symbol* symbols, const Index* index, Id
   return in_range(index, n, t.n_tables);
 }
 
+// For kernels that look up no faster than this.
+struct FindIds {
+  template <typename Symbol, typename Index, typename Id>
+  static bool ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* ids, size_t n,
+                  size_t& escapes) {
+    return find_ids(t, symbols, index, ids, n, escapes);
+  }
+};
+
 // Codes the symbols [begin, end) of a segment one after the other, the last one first.
 template <typename Id>
 void encode_some(EncoderState& s, const Entry* entries, const Id* ids, size_t begin, size_t end, uint64_t first,
@@ -86,6 +95,31 @@ struct Groups {
   }
 };
 
+// Codes n symbols, whole groups by `whole`: called with the ids of these and their number.
+template <typename Id, typename Whole>
+void encode_by_groups(EncoderState& s, const Entry* entries, const Id* ids, size_t n, uint64_t first, uint16_t*& top,
+                      const Whole& whole) {
+  const Groups groups(first, n, s.lanes);
+  encode_some(s, entries, ids, groups.head + groups.count * s.lanes, n, first, top);
+  whole(ids + groups.head, groups.count);
+  encode_some(s, entries, ids, 0, groups.head, first, top);
+}
+
+// Decodes n symbols, whole groups by `whole`, which may leave some: it says how many symbols it has done.
+template <typename Index>
+Status decode_by_groups(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n,
+                        Status (*whole)(DecoderState&, const TablesView&, const Index*, int32_t*, size_t groups,
+                                        size_t& done)) {
+  const Groups groups(d.position, n, d.lanes);
+  Status status = decode_some(d, t, index, out, groups.head);
+  if (status != Status::kOk) return status;
+  size_t done = 0;
+  status = whole(d, t, index + groups.head, out + groups.head, groups.count, done);
+  if (status != Status::kOk) return status;
+  done += groups.head;
+  return decode_some(d, t, index + done, out + done, n - done);
+}
+
 // The escapes of a group whose other values are in out[0 .. lanes): bit i of `lanes` is that of symbol i. The words
 // of the group must have been taken, up to d.next.
 template <typename Index>
@@ -101,6 +135,19 @@ Status decode_escapes(DecoderState& d, const TablesView& t, const Index* index, 
     }
   }
   return bound_words(d) ? Status::kOk : Status::kExhausted;
+}
+
+// What ends a group when its words were taken, up to d.next: its escapes, and on to the next one.
+template <size_t kLanes, typename Index>
+inline Status end_group(DecoderState& d, const TablesView& t, const Index*& index, int32_t*& out, uint32_t escapes) {
+  if (__builtin_expect(escapes != 0, 0)) {
+    const Status status = decode_escapes(d, t, index, out, escapes);
+    if (status != Status::kOk) return status;
+  }
+  d.position += kLanes;
+  index += kLanes;
+  out += kLanes;
+  return Status::kOk;
 }
 
 }  // namespace

@@ -183,36 +183,24 @@ Status decode_groups(DecoderState& d, const TablesView& t, const Index* index, i
     if (__builtin_expect(after > d.end, 0)) break;  // too few words: the last group goes symbol by symbol
     for (int v = 0; v < kVectors; ++v) x[v] = y[v];
     next = d.next = after;
-    if (__builtin_expect(escapes != 0, 0)) {
-      status = decode_escapes(d, t, index, out, escapes);
-      if (status != Status::kOk) break;
-    }
-    d.position += 4 * kVectors;
-    index += 4 * kVectors;
-    out += 4 * kVectors;
+    status = end_group<4 * kVectors>(d, t, index, out, escapes);
+    if (status != Status::kOk) break;
   }
   for (int v = 0; v < kVectors; ++v) vst1q_u32(d.lane + 4 * v, x[v]);
   done = g * 4 * kVectors;
   return status;
 }
 
-struct Neon {
-  template <typename Symbol, typename Index, typename Id>
-  static bool ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* ids, size_t n,
-                  size_t& escapes) {
-    return find_ids(t, symbols, index, ids, n, escapes);
-  }
+struct Neon : FindIds {
   template <typename Id>
   static void encode(EncoderState& s, const Tables& t, const Id* ids, size_t n, uint64_t first, uint16_t*& top) {
     if constexpr (sizeof(Id) == 2) {
       if (s.lanes >= 8) {
         const Entry* entries = t.view().by_value;
-        const Groups groups(first, n, s.lanes);
-        encode_some(s, entries, ids, groups.head + groups.count * s.lanes, n, first, top);
         const auto encode_whole = s.lanes == 8 ? encode_groups<2> : encode_groups<8>;
-        encode_whole(s, entries, ids + groups.head, groups.count, top);
-        encode_some(s, entries, ids, 0, groups.head, first, top);
-        return;
+        return encode_by_groups(s, entries, ids, n, first, top, [&](const Id* whole, size_t groups) {
+          encode_whole(s, entries, whole, groups, top);
+        });
       }
     }
     encode_scalar(s, t, ids, n, first, top);
@@ -220,15 +208,7 @@ struct Neon {
   template <typename Index>
   static Status decode(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n) {
     if (d.lanes < 8) return decode_scalar(d, t, index, out, n);
-    const Groups groups(d.position, n, d.lanes);
-    Status status = decode_some(d, t, index, out, groups.head);
-    if (status != Status::kOk) return status;
-    const auto decode_whole = d.lanes == 8 ? decode_groups<2, Index> : decode_groups<8, Index>;
-    size_t done = 0;
-    status = decode_whole(d, t, index + groups.head, out + groups.head, groups.count, done);
-    if (status != Status::kOk) return status;
-    done += groups.head;
-    return decode_some(d, t, index + done, out + done, n - done);
+    return decode_by_groups(d, t, index, out, n, d.lanes == 8 ? decode_groups<2, Index> : decode_groups<8, Index>);
   }
 };
 

@@ -75,7 +75,8 @@ void encode_groups(EncoderState& s, const Step* steps, const Id* ids, size_t gro
 }
 
 template <uint32_t kLanes, typename Index>
-Status decode_groups(DecoderState& d, const TablesView& t, const Index*& index, int32_t*& out, size_t groups) {
+Status decode_groups(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t groups,
+                     size_t& done) {
   uint32_t lane[kLanes];
   for (uint32_t k = 0; k < kLanes; ++k) lane[k] = d.lane[k];
   using Unsigned = std::make_unsigned_t<Index>;
@@ -108,13 +109,11 @@ Status decode_groups(DecoderState& d, const TablesView& t, const Index*& index, 
       out[k] = found->value;
     }
     d.next = next;
-    if (escapes != 0) status = decode_escapes(d, t, index, out, escapes);
+    status = end_group<kLanes>(d, t, index, out, escapes);
     if (status != Status::kOk) break;
-    d.position += kLanes;
-    index += kLanes;
-    out += kLanes;
   }
   for (uint32_t k = 0; k < kLanes; ++k) d.lane[k] = lane[k];
+  done = g * kLanes;
   return status;
 }
 
@@ -125,35 +124,23 @@ void encode_scalar(EncoderState& s, const Tables& tables, const Id* ids, size_t 
                    uint16_t*& top) {
   const Entry* entries = tables.view().by_value;
   const Step* steps = tables.steps();
-  const Groups groups(first, n, s.lanes);
-  const size_t tail = groups.head + groups.count * s.lanes;
-  encode_some(s, entries, ids, tail, n, first, top);
-  const Id* whole = ids + groups.head;
-  switch (s.lanes) {
-    case 1: encode_groups<1>(s, steps, whole, groups.count, top); break;
-    case 4: encode_groups<4>(s, steps, whole, groups.count, top); break;
-    case 8: encode_groups<8>(s, steps, whole, groups.count, top); break;
-    default: encode_groups<32>(s, steps, whole, groups.count, top);
-  }
-  encode_some(s, entries, ids, 0, groups.head, first, top);
+  encode_by_groups(s, entries, ids, n, first, top, [&](const Id* whole, size_t groups) {
+    switch (s.lanes) {
+      case 1: return encode_groups<1>(s, steps, whole, groups, top);
+      case 4: return encode_groups<4>(s, steps, whole, groups, top);
+      case 8: return encode_groups<8>(s, steps, whole, groups, top);
+      default: return encode_groups<32>(s, steps, whole, groups, top);
+    }
+  });
 }
 
 template <typename Index>
 Status decode_scalar(DecoderState& d, const TablesView& t, const Index* index, int32_t* out, size_t n) {
-  const Groups groups(d.position, n, d.lanes);
-  const Index* const end = index + n;
-  Status status = decode_some(d, t, index, out, groups.head);
-  if (status != Status::kOk) return status;
-  index += groups.head;
-  out += groups.head;
-  switch (d.lanes) {
-    case 1: status = decode_groups<1>(d, t, index, out, groups.count); break;
-    case 4: status = decode_groups<4>(d, t, index, out, groups.count); break;
-    case 8: status = decode_groups<8>(d, t, index, out, groups.count); break;
-    default: status = decode_groups<32>(d, t, index, out, groups.count);
-  }
-  if (status != Status::kOk) return status;
-  return decode_some(d, t, index, out, static_cast<size_t>(end - index));
+  auto whole = decode_groups<32, Index>;
+  if (d.lanes == 1) whole = decode_groups<1, Index>;
+  if (d.lanes == 4) whole = decode_groups<4, Index>;
+  if (d.lanes == 8) whole = decode_groups<8, Index>;
+  return decode_by_groups(d, t, index, out, n, whole);
 }
 
 template void encode_scalar(EncoderState&, const Tables&, const uint16_t*, size_t, uint64_t, uint16_t*&);
@@ -162,12 +149,7 @@ template Status decode_scalar(DecoderState&, const TablesView&, const uint8_t*, 
 template Status decode_scalar(DecoderState&, const TablesView&, const int32_t*, int32_t*, size_t);
 
 namespace {
-struct Scalar {
-  template <typename Symbol, typename Index, typename Id>
-  static bool ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* ids, size_t n,
-                  size_t& escapes) {
-    return find_ids(t, symbols, index, ids, n, escapes);
-  }
+struct Scalar : FindIds {
   template <typename Id>
   static void encode(EncoderState& s, const Tables& t, const Id* ids, size_t n, uint64_t first, uint16_t*& top) {
     encode_scalar(s, t, ids, n, first, top);

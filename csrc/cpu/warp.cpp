@@ -28,12 +28,7 @@ struct EmulatedWarp {
 
 using States = EmulatedWarp::Var<uint32_t>;
 
-struct Warp {
-  template <typename Symbol, typename Index, typename Id>
-  static bool ids(const TablesView& t, const Symbol* symbols, const Index* index, Id* ids, size_t n,
-                  size_t& escapes) {
-    return find_ids(t, symbols, index, ids, n, escapes);
-  }
+struct Warp : FindIds {
   template <typename Id>
   static void encode(EncoderState& s, const Tables& t, const Id* ids, size_t n, uint64_t first, uint16_t*& top) {
     EmulatedWarp warp;
